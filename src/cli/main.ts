@@ -1,0 +1,56 @@
+import { Command, CommanderError } from 'commander';
+import { ConfigError } from '../config.ts';
+import { AppError } from '../errors.ts';
+import { configCommand } from './config.ts';
+import { devCommand } from './dev.ts';
+import { doctorCommand } from './doctor.ts';
+import { withDevelopment } from './environment.ts';
+import { Exit, exitCodes, type Io } from './io.ts';
+import { migrateCommand } from './migrate.ts';
+import { seedCommand } from './seed.ts';
+import { serveCommand } from './serve.ts';
+import { tenantCommand } from './tenant.ts';
+
+const note = (line: string) => void process.stderr.write(`${line}\n`);
+let completed: Io['env'] | undefined;
+const io: Io = {
+  /** Looked up when a command asks, so that `tenantry dev` and `--help` say nothing of a development cluster. */
+  get env() {
+    return (completed ??= withDevelopment(process.env, note));
+  },
+  out: (line) => void process.stdout.write(`${line}\n`),
+  note,
+  interactive: process.stderr.isTTY && !process.env['CI'] && !process.env['NO_COLOR'],
+};
+
+/** For the command that makes the development cluster. */
+const plain: Io = { env: process.env, out: io.out, note, interactive: io.interactive };
+
+const program = new Command('tenantry')
+  .description('Multi-tenant SaaS backend on PostgreSQL: serve it, onboard tenants, migrate all of them.')
+  .exitOverride()
+  .addCommand(serveCommand(io))
+  .addCommand(devCommand(plain))
+  .addCommand(migrateCommand(io))
+  .addCommand(tenantCommand(io))
+  .addCommand(seedCommand(io))
+  .addCommand(doctorCommand(io))
+  .addCommand(configCommand(io));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = exitCodeOf(error);
+  if (!(error instanceof CommanderError) && (error as Error).message !== '') note((error as Error).message);
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof Exit) return error.exitCode;
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
+  if (error instanceof ConfigError) return exitCodes.usage;
+  if (error instanceof AppError) {
+    if (error.code === 'unavailable') return exitCodes.cannotConnect;
+    return error.code === 'invalid_input' ? exitCodes.usage : exitCodes.error;
+  }
+  return exitCodes.error;
+}

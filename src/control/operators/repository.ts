@@ -1,0 +1,35 @@
+import { v7 as uuidv7 } from 'uuid';
+import type { ReadSession, WriteSession } from '../../db/index.ts';
+
+export interface Operator {
+  id: string;
+  email: string;
+  passwordHash: string;
+}
+
+export async function findOperator(session: ReadSession, email: string): Promise<Operator | undefined> {
+  const rows = await session.query<Operator>(
+    'select id, email, password_hash as "passwordHash" from control.operators where email = $1',
+    [email],
+  );
+  return rows[0];
+}
+
+export async function hasOperators(session: ReadSession): Promise<boolean> {
+  const rows = await session.query<{ there: boolean }>(
+    'select exists (select from control.operators) as there',
+  );
+  return rows[0]?.there === true;
+}
+
+/** Two processes that start at once make one operator: the second insert does nothing. */
+export async function insertOperator(
+  session: WriteSession,
+  { email, passwordHash }: Omit<Operator, 'id'>,
+): Promise<void> {
+  await session.query(
+    `insert into control.operators (id, email, password_hash) values ($1, $2, $3)
+     on conflict (email) do nothing`,
+    [uuidv7(), email, passwordHash],
+  );
+}

@@ -1,0 +1,129 @@
+import { AppError, type ErrorCode } from '../errors.ts';
+
+/**
+ * What PostgreSQL and its driver say, translated once. Details of the server (constraint names, values, SQL) stay in
+ * `cause`, for the log; an AppError's own words are safe to show.
+ */
+
+/** Constraint name → what it means to a client. Declared by each repository beside its SQL. */
+export type ConstraintTable = Readonly<
+  Record<string, { code: ErrorCode; detail: string; pointer?: string } | undefined>
+>;
+
+/** What to do about a failure, apart from telling the client. */
+export type Remedy =
+  /** the connection or the server is gone */
+  | 'node-lost'
+  /** the standby cancelled the read because replay needed the rows, or has not seen the newest schema yet */
+  | 'elsewhere'
+  /** the transaction was rolled back and may simply be run again */
+  | 'rerun'
+  | 'none';
+
+interface Meaning {
+  code: ErrorCode;
+  detail: string;
+  remedy: Remedy;
+}
+
+const lost: Meaning = { code: 'unavailable', detail: 'The database cannot be reached.', remedy: 'node-lost' };
+const full: Meaning = { code: 'unavailable', detail: 'The database is out of resources.', remedy: 'none' };
+/** A schema, table or column: on a replica, one that has not been replayed yet; on the primary, one not migrated. */
+const missing: Meaning = {
+  code: 'tenant_migrating',
+  detail: 'The tables of this tenant are not up to date.',
+  remedy: 'elsewhere',
+};
+const badValue: Meaning = { code: 'invalid_input', detail: 'A value cannot be stored.', remedy: 'none' };
+
+/** https://www.postgresql.org/docs/current/errcodes-appendix.html; two characters stand for a whole class. */
+const bySqlState: Readonly<Record<string, Meaning>> = {
+  '08': lost,
+  '22': badValue,
+  '23502': { code: 'unprocessable', detail: 'A value is missing.', remedy: 'none' },
+  '23503': {
+    code: 'unprocessable',
+    detail: 'A resource that is referred to does not exist.',
+    remedy: 'none',
+  },
+  '23505': { code: 'conflict', detail: 'Such a resource exists already.', remedy: 'none' },
+  '23514': { code: 'unprocessable', detail: 'A value is outside what is allowed.', remedy: 'none' },
+  '25006': { code: 'unavailable', detail: 'The database takes no writes at the moment.', remedy: 'none' },
+  '25P03': lost, // idle_in_transaction_session_timeout
+  '40001': { code: 'unavailable', detail: 'The change met another one.', remedy: 'rerun' },
+  '40P01': { code: 'unavailable', detail: 'The change met another one.', remedy: 'rerun' },
+  '3F000': missing,
+  '42P01': missing,
+  '42703': missing,
+  '42501': { code: 'forbidden', detail: 'The database refuses this.', remedy: 'none' },
+  '53': full,
+  '55P03': { code: 'unavailable', detail: 'The rows are locked by another change.', remedy: 'none' },
+  '57014': { code: 'timeout', detail: 'The statement was cancelled after its time limit.', remedy: 'none' },
+  '57P': lost, // 57P01 admin shutdown, 57P02 crash shutdown, 57P03 cannot connect now
+};
+
+/** node-postgres raises these without a code. */
+const driverMessages =
+  /^(Connection terminated|Query read timeout|timeout expired|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|Cannot use a pool after calling end)/;
+const socketCodes = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ETIMEDOUT',
+  'EPIPE',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
+
+interface PgError {
+  code?: string;
+  message?: string;
+  constraint?: string;
+  routine?: string;
+}
+
+/** On the primary nothing conflicts with recovery and nothing is still to be replayed. */
+export function remedyFor(error: unknown, role: 'primary' | 'replica'): Remedy {
+  if (error instanceof AppError && error.cause === undefined) return 'none';
+  const source = error instanceof AppError ? error.cause : error;
+  if (isStalePlan(source)) return 'rerun';
+  const remedy = meaningOf(source)?.remedy ?? 'none';
+  if (role === 'replica') return remedy === 'rerun' ? 'elsewhere' : remedy;
+  return remedy === 'elsewhere' ? 'none' : remedy;
+}
+
+/** An AppError for anything PostgreSQL or the driver raises; everything else is returned as it is. */
+export function translateError(error: unknown, constraints: ConstraintTable = {}): unknown {
+  if (error instanceof AppError) return error;
+  const { constraint } = error as PgError;
+  const known = constraint === undefined ? undefined : constraints[constraint];
+  if (known !== undefined) {
+    const { code, detail, pointer } = known;
+    return new AppError(code, detail, {
+      cause: error,
+      ...(pointer === undefined ? {} : { errors: [{ pointer, code, message: detail }] }),
+    });
+  }
+  const meaning = meaningOf(error);
+  if (meaning === undefined) return error;
+  const retryAfterS = meaning.code === 'unavailable' || meaning.code === 'tenant_migrating' ? 1 : undefined;
+  return new AppError(meaning.code, meaning.detail, {
+    cause: error,
+    ...(retryAfterS === undefined ? {} : { retryAfterS }),
+  });
+}
+
+function meaningOf(error: unknown): Meaning | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code, message } = error as PgError;
+  if (code === undefined) return driverMessages.test(message ?? '') ? lost : undefined;
+  if (socketCodes.has(code)) return lost;
+  return bySqlState[code] ?? bySqlState[code.slice(0, 3)] ?? bySqlState[code.slice(0, 2)];
+}
+
+/** A prepared statement whose result changed its type by DDL stays unusable on its connection. */
+export function isStalePlan(error: unknown): boolean {
+  const { code, routine } = (error ?? {}) as PgError;
+  return code === '0A000' && routine === 'RevalidateCachedQuery';
+}

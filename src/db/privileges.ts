@@ -1,0 +1,51 @@
+import type { NodePool } from './pool.ts';
+
+/**
+ * Row level security binds neither superusers nor, unless forced, owners. So a process that serves tenants refuses to
+ * start as a role for which a policy could be without effect.
+ */
+interface RoleFacts {
+  role: string;
+  superuser: boolean;
+  bypasses: boolean;
+  owns: string[];
+}
+
+const query = `
+  select current_user::text as role,
+    r.rolsuper as superuser,
+    r.rolbypassrls as bypasses,
+    array(
+      select format('%I.%I', n.nspname, c.relname)
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and pg_has_role(current_user, c.relowner, 'usage')
+      union all
+      select format('schema %I', n.nspname) from pg_namespace n
+      where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and pg_has_role(current_user, n.nspowner, 'usage')
+      limit 3
+    ) as owns
+  from pg_roles r where r.rolname = current_user`;
+
+/** What makes the role unfit, in words; empty when it is fit. */
+export async function privilegeProblems(pool: NodePool): Promise<string[]> {
+  const { rows } = await pool.withLease(({ client }) => client.query<RoleFacts>(query));
+  const facts = rows[0];
+  if (facts === undefined) return ['the role is not known to PostgreSQL'];
+  return [
+    ...(facts.superuser ? [`${facts.role} is a superuser`] : []),
+    ...(facts.bypasses ? [`${facts.role} has BYPASSRLS`] : []),
+    ...(facts.owns.length > 0
+      ? [`${facts.role} owns, or belongs to a role that owns, ${facts.owns.join(', ')}`]
+      : []),
+  ];
+}
+
+/** @throws Error naming the reasons */
+export async function requireUnprivileged(pool: NodePool): Promise<void> {
+  const problems = await privilegeProblems(pool);
+  if (problems.length > 0) {
+    throw new Error(
+      `The role of DATABASE_URL can walk past row level security: ${problems.join('; ')}. Use tenantry_app.`,
+    );
+  }
+}

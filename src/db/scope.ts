@@ -1,0 +1,81 @@
+import { AppError } from '../errors.ts';
+import type { Consistency } from './consistency.ts';
+
+/**
+ * Who a unit of work is for, and the only place that tells PostgreSQL about it. The context is local to a transaction,
+ * so a pooled connection carries nothing from one tenant to the next; the values are branded, so only the validating
+ * constructors below can make them and they can stand as literals in the message that opens the transaction.
+ */
+
+declare const brand: unique symbol;
+/** A lower-case uuid. */
+export type TenantId = string & { readonly [brand]: 'TenantId' };
+/** `shared`, `control` or `tenant_<slug>`; safe between double quotes. */
+export type SchemaName = string & { readonly [brand]: 'SchemaName' };
+
+export type Isolation = 'shared' | 'schema';
+
+export interface Tenant {
+  readonly id: TenantId;
+  readonly slug: string;
+  readonly isolation: Isolation;
+  /** Where the tenant's tables are. */
+  readonly schema: SchemaName;
+}
+
+/** `id` tells actors of one tenant apart: reads of an actor see the writes of the same (kind, id). */
+export interface Actor {
+  readonly kind: 'user' | 'session' | 'platform';
+  readonly id: string;
+  /** The role a user has in the tenant; absent for other kinds. */
+  readonly role?: string;
+}
+
+/** Made once per request or command and passed down; there is no ambient tenant. */
+export interface TenantScope {
+  readonly tenant: Tenant;
+  readonly actor: Actor;
+  readonly consistency: Consistency;
+}
+
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+/** 48 characters at most: `tenant_` and the slug stay below PostgreSQL's 63 bytes for a name. */
+export const slugPattern = /^(?=.{2,48}$)[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*$/;
+
+/** @throws AppError invalid_input unless `text` is a uuid. */
+export function tenantId(text: string): TenantId {
+  const lower = text.toLowerCase();
+  if (!uuidPattern.test(lower)) throw new AppError('invalid_input', 'A tenant id is a uuid.');
+  return lower as TenantId; // the check above is what the brand stands for
+}
+
+export function isUuid(text: string): boolean {
+  return uuidPattern.test(text.toLowerCase());
+}
+
+/** @throws AppError invalid_input unless `text` names a schema that Tenantry owns. */
+export function schemaName(text: string): SchemaName {
+  const known = text === 'shared' || text === 'control';
+  if (!known && !(text.startsWith('tenant_') && slugPattern.test(text.slice('tenant_'.length)))) {
+    throw new AppError('invalid_input', 'This is not the name of a schema of a tenant.');
+  }
+  return text as SchemaName; // the check above is what the brand stands for
+}
+
+/** The schema of a tenant: `shared`, or its own. */
+export function schemaOf(isolation: Isolation, slug: string): SchemaName {
+  return schemaName(isolation === 'shared' ? 'shared' : `tenant_${slug}`);
+}
+
+/**
+ * The statements that make a transaction the tenant's, to be sent in the same message as BEGIN. `pg_temp` is named
+ * last because PostgreSQL otherwise looks there first, where anybody may put a table.
+ */
+export function tenantContext(tenant: Pick<Tenant, 'id' | 'schema'>): string {
+  return `set local app.tenant_id = '${tenant.id}'; ${schemaContext(tenant.schema)}`;
+}
+
+/** As tenantContext, for work on a schema that is no tenant's: policies then show no row of any tenant. */
+export function schemaContext(schema: SchemaName): string {
+  return `set local search_path = "${schema}", pg_temp`;
+}

@@ -1,0 +1,77 @@
+import cors from 'cors';
+import express, { type Express, type RequestHandler, type Router } from 'express';
+import helmet from 'helmet';
+import type { Logger } from 'pino';
+import type { Clock } from '../clock.ts';
+import { type Health, healthRoutes } from './health.ts';
+import { logging } from './logging.ts';
+import { problems, unknownRoute } from './problem.ts';
+import { requestId } from './request-id.ts';
+import { serverTiming } from './timing.ts';
+
+/** An Express application: the list below is the way of a request. */
+export interface AppParts {
+  clock: Clock;
+  logger: Logger;
+  health: Health;
+  /** Addresses or networks whose X-Forwarded-* headers count. */
+  trustProxy: readonly string[];
+  /** Origins of browsers that may call. */
+  corsOrigins: readonly string[];
+  /** Larger bodies are refused with 413. */
+  bodyLimitBytes: number;
+  /** In order: path, what stands before the routes, the routes. */
+  routes: readonly Mount[];
+}
+
+export interface Mount {
+  path: string;
+  before: readonly RequestHandler[];
+  router: Router;
+}
+
+export function createApp(parts: AppParts): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.set('trust proxy', [...parts.trustProxy]);
+  app.use(requestId(parts.clock));
+  app.use(logging(parts.logger));
+  app.use(serverTiming(parts.clock));
+  app.use(whileDraining(parts.health));
+  app.use(helmet());
+  app.use(noStore);
+  app.use(healthRoutes(parts.health));
+  if (parts.corsOrigins.length > 0) app.use(crossOrigin(parts.corsOrigins));
+  app.use(express.json({ limit: parts.bodyLimitBytes }));
+  for (const { path, before, router } of parts.routes) app.use(path, ...before, router);
+  app.use(unknownRoute);
+  app.use(problems);
+  return app;
+}
+
+/** Answers belong to one caller and are out of date at once; no cache may keep them. */
+const noStore: RequestHandler = (_req, res, next) => {
+  res.setHeader('Cache-Control', 'private, no-store');
+  res.setHeader('Vary', 'Authorization, X-Tenant-ID');
+  next();
+};
+
+/** For browsers, from the origins listed and no other. Tokens travel in a header, so no credentials mode. */
+function crossOrigin(origins: readonly string[]): RequestHandler {
+  return cors({
+    origin: [...origins],
+    methods: ['GET', 'POST', 'PATCH', 'DELETE'],
+    allowedHeaders: ['Authorization', 'Content-Type', 'X-Request-Id', 'X-Tenant-ID'],
+    exposedHeaders: ['Link', 'Location', 'Retry-After', 'Served-By', 'Server-Timing', 'X-Request-Id'],
+    maxAge: 600,
+  });
+}
+
+/** Clients that keep connections open are asked to take their next request elsewhere. */
+function whileDraining(health: Health): RequestHandler {
+  return (_req, res, next) => {
+    if (health.draining()) res.setHeader('Connection', 'close');
+    next();
+  };
+}

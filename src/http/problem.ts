@@ -1,0 +1,67 @@
+import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
+import { AppError, type ErrorCode, errorTable, notFound } from '../errors.ts';
+
+/** Errors as `application/problem+json` (RFC 9457), all in one place. */
+
+/** What Express and its body parser raise, by `type`. */
+const byType: Readonly<Record<string, [ErrorCode, string] | undefined>> = {
+  'entity.parse.failed': ['malformed_json', 'The body could not be read as JSON.'],
+  'entity.too.large': ['payload_too_large', 'The body is larger than this route takes.'],
+  'encoding.unsupported': ['unsupported_media_type', 'This Content-Encoding is not supported.'],
+  'charset.unsupported': ['unsupported_media_type', 'The body must be UTF-8.'],
+  'request.size.invalid': ['invalid_input', 'The body does not have the length that was announced.'],
+};
+
+/** Logs what is our own fault and answers every error. Errors after the first byte end the connection. */
+export const problems: ErrorRequestHandler = (error, req, res, next) => {
+  const known = toAppError(error);
+  const { status } = errorTable[known.code];
+  if (status >= 500) req.log.error({ err: error as unknown, cause: causeOf(error) }, known.message);
+  if (res.headersSent) {
+    next(error);
+    return;
+  }
+  sendProblem(req, res, known);
+};
+
+/** The end of the way: no route has taken the request. */
+export const unknownRoute: RequestHandler = () => {
+  throw notFound();
+};
+
+function sendProblem(req: Request, res: Response, error: AppError): void {
+  const { status, title } = errorTable[error.code];
+  if (error.retryAfterS !== undefined) res.setHeader('Retry-After', String(error.retryAfterS));
+  if (status === 401) res.setHeader('WWW-Authenticate', 'Bearer');
+  res.status(status).type('application/problem+json');
+  res.send(
+    JSON.stringify({
+      type: `urn:tenantry:problem:${error.code}`,
+      title,
+      status,
+      detail: error.message,
+      code: error.code,
+      requestId: req.context.requestId,
+      errors: error.errors,
+    }),
+  );
+}
+
+function toAppError(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  const { type, status } = (error ?? {}) as { type?: string; status?: number };
+  const known = type === undefined ? undefined : byType[type];
+  if (known !== undefined) return new AppError(...known, { cause: error });
+  // Express refuses a path it cannot decode with an error of status 400.
+  if (status === 400)
+    return new AppError('invalid_input', 'The request could not be read.', { cause: error });
+  return new AppError('internal', 'Something went wrong on our side; the request id leads to it.', {
+    cause: error,
+  });
+}
+
+function causeOf(error: unknown): unknown {
+  const { cause } = (error ?? {}) as { cause?: unknown };
+  if (!(cause instanceof Error)) return cause;
+  return { message: cause.message, ...Object.fromEntries(Object.entries(cause)) };
+}

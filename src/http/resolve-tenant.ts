@@ -1,0 +1,72 @@
+import type { Request, RequestHandler } from 'express';
+import { isUuid, slugPattern, type Tenant } from '../db/index.ts';
+import { AppError } from '../errors.ts';
+
+/** Finds a tenant by slug or id. Given by the control plane; http knows no tables. */
+export type FindTenant = (slugOrId: string) => Promise<DirectoryEntry | undefined>;
+
+export interface DirectoryEntry {
+  readonly tenant: Tenant;
+  readonly status: 'active' | 'suspended';
+}
+
+/**
+ * The tenant comes from the verified credential. A header may repeat it; one that disagrees is refused and leaves a
+ * line for the auditor.
+ */
+export function tenantOfCredential(find: FindTenant): RequestHandler {
+  return async (req, res, next) => {
+    const entry = await find(String(res.locals['tenantId']));
+    // A tenant that has been removed: its tokens prove nothing any more.
+    if (entry === undefined) throw new AppError('unauthenticated', 'The access token is of no tenant.');
+    const named = tenantHeader(req);
+    if (named !== undefined && named !== entry.tenant.slug && named !== entry.tenant.id) {
+      req.log.warn(
+        {
+          audit: 'tenant_mismatch',
+          requestId: req.context.requestId,
+          tenant: entry.tenant.id,
+          claimed: named,
+        },
+        'X-Tenant-ID disagrees with the access token',
+      );
+      throw new AppError('tenant_mismatch', 'X-Tenant-ID names another tenant than the access token.');
+    }
+    req.context.tenant = requireActive(entry).tenant;
+    next();
+  };
+}
+
+/**
+ * Before login there is no credential, and a header chooses the tenant. It gives access to nothing. An unknown tenant
+ * is left undefined: login answers as for a wrong password, so that nobody learns who the customers are.
+ */
+export function tenantOfHeader(find: FindTenant): RequestHandler {
+  return async (req, _res, next) => {
+    const named = tenantHeader(req);
+    if (named === undefined) {
+      throw new AppError(
+        'tenant_required',
+        'A header X-Tenant-ID with the slug or id of the tenant is needed.',
+      );
+    }
+    const entry = await find(named);
+    if (entry !== undefined) req.context.tenant = requireActive(entry).tenant;
+    next();
+  };
+}
+
+export function requireActive(entry: DirectoryEntry): DirectoryEntry {
+  if (entry.status !== 'active') throw new AppError('tenant_suspended', 'The tenant is suspended.');
+  return entry;
+}
+
+function tenantHeader(req: Request): string | undefined {
+  const named = req.get('x-tenant-id');
+  if (named === undefined) return undefined;
+  if (isUuid(named)) return named.toLowerCase();
+  if (!slugPattern.test(named)) {
+    throw new AppError('invalid_input', 'X-Tenant-ID must be the slug or the id of one tenant.');
+  }
+  return named;
+}

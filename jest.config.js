@@ -1,0 +1,36 @@
+/** Kinds of tests are folders. Those that pause, cut off or kill servers run one after another, on clusters of their own. */
+const common = {
+  extensionsToTreatAsEsm: ['.ts'],
+  transform: {
+    '^.+\\.ts$': [
+      '@swc/jest',
+      { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'es6' } },
+    ],
+  },
+  testEnvironment: 'node',
+  globalSetup: '<rootDir>/test/support/global-setup.mjs',
+  globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
+};
+
+export default {
+  // The same transform cache would be stale for nobody; the default place is shared by all users of a machine.
+  cacheDirectory: '<rootDir>/node_modules/.cache/jest',
+  maxWorkers: 2,
+  testTimeout: 30_000,
+  projects: [
+    {
+      ...common,
+      displayName: 'parallel',
+      testMatch: [
+        '<rootDir>/test/*.test.ts',
+        '<rootDir>/test/{unit,api,isolation,migrations,cli}/**/*.test.ts',
+      ],
+    },
+    {
+      ...common,
+      displayName: 'serial',
+      runner: '<rootDir>/test/support/serial-runner.mjs',
+      testMatch: ['<rootDir>/test/{replication,cluster,process}/**/*.test.ts'],
+    },
+  ],
+};

@@ -1,0 +1,6 @@
+import runner from 'jest-runner';
+
+/** One test file at a time, in the main process. */
+export default class SerialRunner extends runner.default {
+  isSerial = true;
+}

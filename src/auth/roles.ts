@@ -4,14 +4,14 @@ export type UserRole = (typeof roles)[number];
 
 export type Action = 'read' | 'write' | 'manage-users' | 'manage-owners';
 
-const allowed: Record<UserRole, readonly Action[]> = {
-  owner: ['read', 'write', 'manage-users', 'manage-owners'],
-  admin: ['read', 'write', 'manage-users'],
-  member: ['read', 'write'],
-  viewer: ['read'],
-};
+const allowed: ReadonlyMap<string, readonly Action[]> = new Map<UserRole, readonly Action[]>([
+  ['owner', ['read', 'write', 'manage-users', 'manage-owners']],
+  ['admin', ['read', 'write', 'manage-users']],
+  ['member', ['read', 'write']],
+  ['viewer', ['read']],
+]);
 
 /** False for a role that is not in the table. */
 export function may(role: string | undefined, action: Action): boolean {
-  return (allowed as Partial<Record<string, readonly Action[]>>)[role ?? '']?.includes(action) ?? false;
+  return allowed.get(role ?? '')?.includes(action) ?? false;
 }

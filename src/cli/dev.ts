@@ -16,7 +16,7 @@ import { seedDemo } from './seed.ts';
 export function devCommand(io: Io): Command {
   return new Command('dev')
     .description('Serve on an embedded primary and replicas of this folder, with the demo in them.')
-    .option('--reset', 'begin with an empty cluster')
+    .option('--reset', 'start afresh, with an empty cluster')
     .option('--replicas <n>', 'streaming replicas', replicaCount, 1)
     .action((options: DevOptions) => dev(io, options));
 }

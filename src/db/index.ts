@@ -11,6 +11,7 @@ export {
   type Actor,
   type Isolation,
   isUuid,
+  nobody,
   type SchemaName,
   schemaName,
   schemaOf,

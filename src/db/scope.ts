@@ -68,6 +68,17 @@ export function schemaOf(isolation: Isolation, slug: string): SchemaName {
 }
 
 /**
+ * Stands in for a tenant that does not exist: no row is its own. Work for it takes the same way as work for any other
+ * tenant, so that neither an answer nor its time tells whether there is one.
+ */
+export const nobody: Tenant = {
+  id: tenantId('00000000-0000-0000-0000-000000000000'),
+  slug: 'nobody',
+  isolation: 'shared',
+  schema: schemaName('shared'),
+};
+
+/**
  * The statements that make a transaction the tenant's, to be sent in the same message as BEGIN. `pg_temp` is named
  * last because PostgreSQL otherwise looks there first, where anybody may put a table.
  */
@@ -78,4 +89,13 @@ export function tenantContext(tenant: Pick<Tenant, 'id' | 'schema'>): string {
 /** As tenantContext, for work on a schema that is no tenant's: policies then show no row of any tenant. */
 export function schemaContext(schema: SchemaName): string {
   return `set local search_path = "${schema}", pg_temp`;
+}
+
+/** Asked after the end of a transaction: what a session-level SET would have left on the connection. */
+export const leftBehind = `select current_setting('app.tenant_id', true) as tenant, current_setting('search_path') as path`;
+
+export interface LeftBehind {
+  /** Empty or null unless something was left. */
+  tenant: string | null;
+  path: string;
 }

@@ -1,6 +1,6 @@
 import type { QueryResult } from 'pg';
 import type { Lease } from './pool.ts';
-import type { Tenant } from './scope.ts';
+import { type LeftBehind, leftBehind, type Tenant } from './scope.ts';
 import { openSession, type WriteSession } from './session.ts';
 import { isStalePlan, translateError } from './pg-errors.ts';
 
@@ -47,10 +47,8 @@ export async function runUnit<T>(
  * outlives COMMIT).
  */
 async function commit(lease: Lease): Promise<void> {
-  const answer: unknown = await lease.client.query(
-    `commit; select current_setting('app.tenant_id', true) as tenant, current_setting('search_path') as path`,
-  );
-  const [committed, left] = answer as [QueryResult, QueryResult<{ tenant: string | null; path: string }>];
+  const answer: unknown = await lease.client.query(`commit; ${leftBehind}`);
+  const [committed, left] = answer as [QueryResult, QueryResult<LeftBehind>];
   // COMMIT of a failed transaction is answered with ROLLBACK and no error: somebody swallowed one.
   if (committed.command !== 'COMMIT') throw new Error('A unit of work went on after a statement had failed');
   const state = left.rows[0];

@@ -21,13 +21,7 @@ export async function startContainers(): Promise<
     .withNetworkAliases('primary')
     .withExposedPorts(5432)
     .withEnvironment({ POSTGRES_PASSWORD: password, POSTGRES_HOST_AUTH_METHOD: 'scram-sha-256' })
-    .withCommand([
-      'postgres',
-      ...['wal_level=replica', 'max_wal_senders=10', 'hot_standby_feedback=on', 'fsync=off'].flatMap(
-        (setting) => ['-c', setting],
-      ),
-      ...['-c', 'max_connections=200', '-c', 'max_locks_per_transaction=256'],
-    ])
+    .withCommand(['postgres', ...settings.flatMap((setting) => ['-c', setting])])
     // The image starts the server twice; the first time only for its own set-up.
     .withWaitStrategy(Wait.forLogMessage('database system is ready to accept connections', 2))
     .start();
@@ -64,6 +58,15 @@ async function run(container: StartedTestContainer, command: string): Promise<vo
   const { exitCode, output } = await container.exec(['bash', '-c', command], { user: 'postgres' });
   if (exitCode !== 0) throw new Error(output);
 }
+
+const settings = [
+  'wal_level=replica',
+  'max_wal_senders=10',
+  'hot_standby_feedback=on',
+  'fsync=off',
+  'max_connections=200',
+  'max_locks_per_transaction=256',
+];
 
 const patienceMs = 3000;
 

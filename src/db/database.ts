@@ -172,6 +172,15 @@ export function createDatabase(options: DatabaseOptions): Database {
     }
   }
 
+  async function requireFit(name: string): Promise<void> {
+    try {
+      await requireUnprivileged(requirePool(name));
+    } catch (error) {
+      if (name !== 'primary' && remedyFor(error, 'replica') === 'node-lost') return;
+      throw translateError(error);
+    }
+  }
+
   return {
     read,
     write,
@@ -181,8 +190,11 @@ export function createDatabase(options: DatabaseOptions): Database {
     },
     nodes: () => monitor.details().map((node) => ({ ...node, pool: requirePool(node.name).figures() })),
     async start() {
-      await withPool('primary', () => requireUnprivileged(requirePool('primary')));
+      await requireFit('primary');
       await monitor.start();
+      // Each URL names its own role. A replica that does not answer keeps nobody from starting.
+      const replicas = monitor.views().filter((view) => view.role === 'replica' && view.state !== 'down');
+      for (const replica of replicas) await requireFit(replica.name);
     },
     async stop() {
       await monitor.stop();

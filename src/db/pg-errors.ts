@@ -114,10 +114,10 @@ export function translateError(error: unknown, constraints: ConstraintTable = {}
   });
 }
 
+/** Judged by its shape: an error of another realm, such as a socket's under a test runner, is no instance of ours. */
 function meaningOf(error: unknown): Meaning | undefined {
-  if (!(error instanceof Error)) return undefined;
-  const { code, message } = error as PgError;
-  if (code === undefined) return driverMessages.test(message ?? '') ? lost : undefined;
+  const { code, message } = (error ?? {}) as PgError;
+  if (typeof code !== 'string') return driverMessages.test(message ?? '') ? lost : undefined;
   if (socketCodes.has(code)) return lost;
   return bySqlState[code] ?? bySqlState[code.slice(0, 3)] ?? bySqlState[code.slice(0, 2)];
 }

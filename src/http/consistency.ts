@@ -1,5 +1,12 @@
 import type { RequestHandler, Response } from 'express';
-import type { Actor, Consistency, Decision, Tenant, TenantScope } from '../db/index.ts';
+import {
+  type Actor,
+  type Consistency,
+  type Decision,
+  nobody,
+  type Tenant,
+  type TenantScope,
+} from '../db/index.ts';
 import { AppError } from '../errors.ts';
 import { requireActor, type RequestContext } from './context.ts';
 
@@ -17,9 +24,16 @@ export function consistency(level: Consistency['level']): RequestHandler {
   };
 }
 
-/** As `consistency`, for a request that has no actor yet: a login, or a refresh of tokens. Only the primary is asked. */
-export function sessionScope(context: RequestContext, tenant: Tenant, res: Response): TenantScope {
-  return scopeOf(tenant, { kind: 'session', id: 'login' }, 'strong', context, res);
+/**
+ * As `consistency`, for a request that has no actor yet: a login, or a refresh of tokens. Only the primary is asked, for
+ * an unknown tenant, too, so that the answer gives nothing away.
+ */
+export function sessionScope(
+  context: RequestContext,
+  tenant: Tenant | undefined,
+  res: Response,
+): TenantScope {
+  return scopeOf(tenant ?? nobody, { kind: 'session', id: 'login' }, 'strong', context, res);
 }
 
 function scopeOf(

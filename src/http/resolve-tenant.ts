@@ -19,22 +19,29 @@ export function tenantOfCredential(find: FindTenant): RequestHandler {
     const entry = await find(String(res.locals['tenantId']));
     // A tenant that has been removed: its tokens prove nothing any more.
     if (entry === undefined) throw new AppError('unauthenticated', 'The access token is of no tenant.');
-    const named = tenantHeader(req);
-    if (named !== undefined && named !== entry.tenant.slug && named !== entry.tenant.id) {
-      req.log.warn(
-        {
-          audit: 'tenant_mismatch',
-          requestId: req.context.requestId,
-          tenant: entry.tenant.id,
-          claimed: named,
-        },
-        'X-Tenant-ID disagrees with the access token',
-      );
-      throw new AppError('tenant_mismatch', 'X-Tenant-ID names another tenant than the access token.');
-    }
-    req.context.tenant = requireActive(entry).tenant;
+    req.context.tenant = requireClaimed(req, entry);
     next();
   };
+}
+
+/**
+ * The tenant of a credential, which must be active.
+ *
+ * @throws AppError tenant_mismatch when X-Tenant-ID names another one, tenant_suspended
+ */
+export function requireClaimed(req: Request, entry: DirectoryEntry): Tenant {
+  const { tenant, status } = entry;
+  const named = tenantHeader(req);
+  if (named !== undefined && named !== tenant.slug && named !== tenant.id) {
+    const { requestId } = req.context;
+    req.log.warn(
+      { audit: 'tenant_mismatch', requestId, tenant: tenant.id, claimed: named },
+      'X-Tenant-ID disagrees with the credential',
+    );
+    throw new AppError('tenant_mismatch', 'X-Tenant-ID names another tenant than the credential.');
+  }
+  if (status !== 'active') throw suspended();
+  return tenant;
 }
 
 /**
@@ -51,14 +58,14 @@ export function tenantOfHeader(find: FindTenant): RequestHandler {
       );
     }
     const entry = await find(named);
-    if (entry !== undefined) req.context.tenant = requireActive(entry).tenant;
+    if (entry !== undefined && entry.status !== 'active') throw suspended();
+    if (entry !== undefined) req.context.tenant = entry.tenant;
     next();
   };
 }
 
-export function requireActive(entry: DirectoryEntry): DirectoryEntry {
-  if (entry.status !== 'active') throw new AppError('tenant_suspended', 'The tenant is suspended.');
-  return entry;
+function suspended(): AppError {
+  return new AppError('tenant_suspended', 'The tenant is suspended.');
 }
 
 function tenantHeader(req: Request): string | undefined {

@@ -11,6 +11,8 @@ export interface TestDatabase {
   superuser<Row extends object>(text: string, values?: unknown[]): Promise<Row[]>;
   /** Runs SQL as `tenantry_app`, outside all of our code; `node` counts replicas from 0. */
   app<Row extends object>(text: string, values?: unknown[], node?: 'primary' | number): Promise<Row[]>;
+  /** Of a superuser, on the primary. */
+  superuserUrl(): string;
   /** Resolves when the replicas have replayed all that has been written so far. */
   caughtUp(): Promise<void>;
 }
@@ -56,6 +58,7 @@ export function testDatabase(postgres: TestPostgres, name: string): TestDatabase
       DATABASE_ADMIN_URL: as(primaryUrl, name, 'tenantry_owner', testPasswords.ownerPassword),
     }),
     superuser: (text, values) => query(inDatabase(primaryUrl, name), text, values),
+    superuserUrl: () => inDatabase(primaryUrl, name),
     app: (text, values, node = 'primary') =>
       query(app(node === 'primary' ? primaryUrl : (replicaUrls[node] ?? '')), text, values),
     caughtUp: () => caughtUp(postgres),

@@ -76,7 +76,7 @@ async function choose(): Promise<Provider> {
 }
 
 /** A database with all migrations, from which each test file's own is cloned in some 50 ms. */
-async function makeTemplate(superuserUrl: string): Promise<void> {
+export async function makeTemplate(superuserUrl: string): Promise<void> {
   await prepareDatabase({ superuserUrl, database: templateDatabase, ...testPasswords });
   const url = new URL(superuserUrl);
   url.username = 'tenantry_owner';

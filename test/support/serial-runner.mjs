@@ -1,6 +1,6 @@
-import runner from 'jest-runner';
+import TestRunner from 'jest-runner';
 
 /** One test file at a time, in the main process. */
-export default class SerialRunner extends runner.default {
+export default class SerialRunner extends TestRunner {
   isSerial = true;
 }

@@ -6,6 +6,7 @@ import { loadConfig } from '../../src/config.ts';
 import type { Isolation, TenantScope } from '../../src/db/index.ts';
 import type { TestDatabase } from './database.ts';
 import { until } from './until.ts';
+import type { Answer } from './wire.ts';
 
 /** A whole service on a test database, and the ways to it that tests take. */
 export interface TestTenantry {
@@ -148,7 +149,7 @@ export async function replicasFresh({ tenantry }: Pick<TestTenantry, 'tenantry'>
 }
 
 /** An answer that is a problem by RFC 9457, without its request id. */
-export function problemOf(answer: request.Response): Record<string, unknown> {
+export function problemOf(answer: Pick<Answer, 'headers' | 'text'>): Record<string, unknown> {
   expect(answer.headers['content-type']).toMatch(/^application\/problem\+json/);
   const { requestId, ...problem } = JSON.parse(answer.text) as Record<string, unknown>;
   expect(requestId).toBe(answer.headers['x-request-id']);

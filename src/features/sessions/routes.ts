@@ -2,7 +2,7 @@ import { type Request, type Response, Router } from 'express';
 import { tenantOfRefreshToken } from '../../auth/refresh-tokens.ts';
 import { sessionScope } from '../../http/consistency.ts';
 import { requireScope } from '../../http/context.ts';
-import { type FindTenant, requireActive, tenantOfHeader } from '../../http/resolve-tenant.ts';
+import { type FindTenant, requireClaimed, tenantOfHeader } from '../../http/resolve-tenant.ts';
 import { AppError } from '../../errors.ts';
 import { route } from '../../http/route.ts';
 import { parseBody } from '../../http/validate.ts';
@@ -18,9 +18,7 @@ export function authRoutes(sessions: SessionService, findTenant: FindTenant): Ro
       tenantOfHeader(findTenant),
       async (req, res) => {
         const input = parseBody(loginSchema, req);
-        const { tenant } = req.context;
-        const scope = tenant && sessionScope(req.context, tenant, res);
-        res.json(await sessions.login(scope, input));
+        res.json(await sessions.login(sessionScope(req.context, req.context.tenant, res), input));
       },
     ],
   });
@@ -44,7 +42,7 @@ export function authRoutes(sessions: SessionService, findTenant: FindTenant): Ro
     if (entry === undefined) {
       throw new AppError('invalid_credentials', 'The refresh token is not valid any more.');
     }
-    req.context.tenant = requireActive(entry).tenant;
+    req.context.tenant = requireClaimed(req, entry);
     return sessionScope(req.context, req.context.tenant, res);
   }
 

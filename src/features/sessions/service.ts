@@ -5,8 +5,7 @@ import type { Tokens } from '../../auth/tokens.ts';
 import { type Clock, isoTime } from '../../clock.ts';
 import type { Database, TenantScope, WriteSession } from '../../db/index.ts';
 import { AppError, notFound } from '../../errors.ts';
-import type { User } from '../users/repository.ts';
-import { findByEmail, findUser, userView } from '../users/service.ts';
+import { findByEmail, findUser, type User, userView } from '../users/service.ts';
 import type { UserView } from '../users/schema.ts';
 import { refreshTokens } from './repository.ts';
 import type { Login, TokenView } from './schema.ts';
@@ -15,10 +14,10 @@ export interface SessionService {
   /**
    * Takes as long, and answers the same, for an unknown tenant or user as for a wrong password.
    *
-   * @param scope undefined when the tenant is not known
+   * @param scope of `nobody` when the tenant is not known
    * @throws AppError invalid_credentials
    */
-  login(scope: TenantScope | undefined, input: Login): Promise<TokenView>;
+  login(scope: TenantScope, input: Login): Promise<TokenView>;
   /**
    * Exchanges a refresh token for the next one. A token that has been used before was stolen from somebody, so its
    * whole family ends.
@@ -68,9 +67,9 @@ export function createSessionService(parts: SessionServiceParts): SessionService
 
   return {
     async login(scope, { email, password }) {
-      const user = scope && (await db.read(scope, (session) => findByEmail(session, email)));
+      const user = await db.read(scope, (session) => findByEmail(session, email));
       const matches = await passwords.verify(password, user?.passwordHash);
-      if (!matches || user === undefined || scope === undefined) throw badCredentials();
+      if (!matches || user === undefined) throw badCredentials();
       return db.write(scope, (session) => issue(session, user, uuidv7()));
     },
 
@@ -80,7 +79,9 @@ export function createSessionService(parts: SessionServiceParts): SessionService
         const tokenHash = hashRefreshToken(refreshToken);
         const [found] = await refreshTokens.findWhere(session, { tokenHash });
         if (found === undefined) return undefined;
-        const row = await refreshTokens.require(session, found.id, { lock: true });
+        // Gone by now when another use of the token has just ended the family.
+        const [row] = await refreshTokens.findMany(session, [found.id], { lock: true });
+        if (row === undefined) return undefined;
         if (row.usedAt !== null) {
           await endFamily(session, row.familyId);
           return undefined;

@@ -12,6 +12,8 @@ import type { CreateUser, PatchUser, UserView } from './schema.ts';
  */
 export type UserService = ResourceService<UserView, CreateUser, PatchUser>;
 
+export type { User };
+
 export function createUserService(parts: { db: Database; passwords: Passwords }): UserService {
   const { db, passwords } = parts;
   return {

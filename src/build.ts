@@ -68,6 +68,12 @@ export function createKernel(config: Config, overrides: Overrides = {}): Kernel 
   };
 }
 
+/** Only the words: node-postgres hangs the whole connection on the error. */
+function idleErrorLog(logger: Logger) {
+  return (error: Error, pool: string) =>
+    logger.warn({ pool, error: error.message }, 'an idle connection was lost');
+}
+
 /** What serves tenants: the database of the role tenantry_app and the features on it. */
 export interface DataPlane {
   db: Database;
@@ -89,7 +95,7 @@ export function buildDataPlane({ config, clock, logger, passwords }: Kernel): Da
     maxReplicaLagMs: config.MAX_REPLICA_LAG_MS,
     clock,
     onNodeChange: (node) => logger.warn({ node: node.name, state: node.state }, 'a node changed its state'),
-    onIdleError: (err, pool) => logger.warn({ err, pool }, 'an idle connection was lost'),
+    onIdleError: idleErrorLog(logger),
   });
   return {
     db,
@@ -122,7 +128,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory): Contro
     url: adminUrl,
     schema: schemaName('control'),
     clock,
-    onIdleError: (err, pool) => logger.warn({ err, pool }, 'an idle connection was lost'),
+    onIdleError: idleErrorLog(logger),
   });
   const migrator = createMigrator({
     adminUrl,

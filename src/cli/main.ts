@@ -28,7 +28,6 @@ const plain: Io = { env: process.env, out: io.out, note, interactive: io.interac
 
 const program = new Command('tenantry')
   .description('Multi-tenant SaaS backend on PostgreSQL: serve it, onboard tenants, migrate all of them.')
-  .exitOverride()
   .addCommand(serveCommand(io))
   .addCommand(devCommand(plain))
   .addCommand(migrateCommand(io))
@@ -36,12 +35,19 @@ const program = new Command('tenantry')
   .addCommand(seedCommand(io))
   .addCommand(doctorCommand(io))
   .addCommand(configCommand(io));
+throwing(program);
 
 try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = exitCodeOf(error);
   if (!(error instanceof CommanderError) && (error as Error).message !== '') note((error as Error).message);
+}
+
+/** Commander ends the process itself unless it is told otherwise, for each command of a tree; the codes are ours. */
+function throwing(command: Command): void {
+  command.exitOverride();
+  command.commands.forEach(throwing);
 }
 
 function exitCodeOf(error: unknown): number {

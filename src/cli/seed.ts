@@ -1,22 +1,16 @@
 import { Command } from 'commander';
 import { demoOwner, demoPassword, demoTenants } from '../../seeds/control/demo.ts';
 import { demoMember, demoOrderCount, demoOrderLines, demoProducts } from '../../seeds/tenant/demo.ts';
-import {
-  buildControlPlane,
-  buildDataPlane,
-  type ControlPlane,
-  createKernel,
-  type DataPlane,
-} from '../build.ts';
-import { loadConfig } from '../config.ts';
+import { buildControlPlane, buildDataPlane, type ControlPlane, type DataPlane } from '../build.ts';
 import type { TenantScope } from '../db/index.ts';
+import { commandKernel } from './control.ts';
 import type { Io } from './io.ts';
 
 export function seedCommand(io: Io): Command {
   return new Command('seed')
     .description('Put the demo in: two tenants, products and orders. What is there already stays as it is.')
     .action(async () => {
-      const kernel = createKernel(loadConfig(io.env, 'seed'));
+      const kernel = commandKernel(io, 'seed');
       const data = buildDataPlane(kernel);
       const control = buildControlPlane(kernel, data.directory);
       try {

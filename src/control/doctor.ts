@@ -35,6 +35,7 @@ export async function examine({ config, db, control }: DoctorParts): Promise<Fin
       await db.start();
       return { verdict: 'ok', detail: 'reachable; the role is bound by row level security' };
     });
+    await replicasSettled(db);
     for (const { name, role, state, lagMs } of db.nodes().filter((node) => node.role === 'replica')) {
       const lag = lagMs === undefined ? '' : `, ${lagMs} ms behind`;
       findings.push({
@@ -50,6 +51,13 @@ export async function examine({ config, db, control }: DoctorParts): Promise<Fin
     await look('row level security', () => unprotectedTables(control.database));
   }
   return findings;
+}
+
+/** Under writes it may take a replica a few probes to be seen level with the primary. */
+async function replicasSettled(db: Database): Promise<void> {
+  for (let look = 0; look < 40 && db.nodes().some(({ state }) => state === 'stale'); look += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 async function connectionBudget(config: Config, db: Database): Promise<Omit<Finding, 'check'>> {

@@ -13,7 +13,8 @@ import { runUnit } from './transaction.ts';
 export interface Database {
   /**
    * A unit of work that only reads: one READ ONLY transaction on the node that `route()` names. When a replica fails
-   * under it, it is run again on the primary, so `fn` may be called twice.
+   * under it, it is run again on the primary, and the other way round where a replica will do; so `fn` may be called
+   * twice.
    */
   read<T>(scope: TenantScope, fn: (session: ReadSession) => Promise<T>): Promise<T>;
   /**
@@ -122,6 +123,19 @@ export function createDatabase(options: DatabaseOptions): Database {
     const decision = decide('read', scope);
     const onPrimary = (why: Decision) =>
       rerunning((first) => run(scope, why, 'read only', fn, first && prepared));
+    if (decision.reason === 'no-fresh-replica') {
+      try {
+        return await onPrimary(decision);
+      } catch (error) {
+        if (remedyFor(error, 'primary') !== 'node-lost') throw error;
+        // Replicas lose sight of a dying primary, and with it their proof, before we know that it is dead and that
+        // nothing is committed any more.
+        await monitor.probePrimary();
+        const onReplica = decide('read', scope);
+        if (onReplica.role === 'primary') throw error;
+        return run(scope, onReplica, 'read only', fn);
+      }
+    }
     if (decision.role === 'primary') return onPrimary(decision);
     try {
       return await run(scope, decision, 'read only', fn);

@@ -22,5 +22,6 @@ export {
   tenantContext,
   tenantId,
 } from './scope.ts';
+export { translateError } from './pg-errors.ts';
 export { type ReadSession, sessionOn, type WriteSession } from './session.ts';
 export { defineTable, nextNumber, type Page, type PageRequest, type Stamped, type Table } from './table.ts';

@@ -31,6 +31,8 @@ export interface Monitor {
   details(): NodeDetail[];
   /** A unit of work has just lost this node: it counts as down until a probe says otherwise. */
   reportLost(name: string): void;
+  /** Asks the primary again at once. Those who ask meanwhile share the answer. */
+  probePrimary(): Promise<void>;
 }
 
 interface Known {
@@ -59,6 +61,7 @@ export function createMonitor(options: MonitorOptions): Monitor {
   const intervalMs = Math.min(500, Math.max(25, maxLagMs / 4));
   const timers = new Set<NodeJS.Timeout>();
   const running = new Set<Promise<void>>();
+  let primaryRound: Promise<void> | undefined;
   let stopped = false;
 
   function known(probe: NodePool): Known {
@@ -129,7 +132,9 @@ export function createMonitor(options: MonitorOptions): Monitor {
 
   return {
     async start() {
-      await Promise.all(nodes.map(probe));
+      // The primary first: a replica asked before it would seem to be behind.
+      await probe(primary);
+      await Promise.all(replicas.map(probe));
       nodes.forEach(keepProbing);
     },
     async stop() {
@@ -154,6 +159,12 @@ export function createMonitor(options: MonitorOptions): Monitor {
       if (node === undefined || node.down) return;
       node.down = true;
       announce(node);
+    },
+    async probePrimary() {
+      primaryRound ??= probe(primary).finally(() => {
+        primaryRound = undefined;
+      });
+      await primaryRound;
     },
   };
 }

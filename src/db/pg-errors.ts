@@ -62,9 +62,9 @@ const bySqlState: Readonly<Record<string, Meaning>> = {
   '57P': lost, // 57P01 admin shutdown, 57P02 crash shutdown, 57P03 cannot connect now
 };
 
-/** node-postgres raises these without a code. */
+/** node-postgres and knex raise these without a code. */
 const driverMessages =
-  /^(Connection terminated|Query read timeout|timeout expired|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|Cannot use a pool after calling end)/;
+  /^(Connection terminated|Query read timeout|timeout expired|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|Cannot use a pool after calling end|Connection ended unexpectedly|Knex: Timeout acquiring a connection)/;
 const socketCodes = new Set([
   'ECONNREFUSED',
   'ECONNRESET',

@@ -74,8 +74,11 @@ export function createPool(options: PoolOptions): NodePool {
     // The pool waits for the promise; its types say nothing of it.
     onConnect: (client) => rememberSearchPath(client) as unknown as void,
   });
-  // Without this listener an idle connection that is lost would end the process.
-  pool.on('error', (error) => options.onIdleError?.(error, name));
+  // Without this listener an idle connection that is lost would end the process. One that is lost while it is being
+  // closed is what was wanted.
+  pool.on('error', (error) => {
+    if (ended === undefined) options.onIdleError?.(error, name);
+  });
   // Without this one a connection that is lost between two statements of a unit of work would; the unit's next
   // statement fails and reports it.
   pool.on('connect', (client) => client.on('error', () => undefined));

@@ -30,7 +30,7 @@ export async function runUnit<T>(
   const { session, close } = openSession({ ...options, client, timed });
   try {
     await timed(() => client.query(`begin ${options.mode}; ${options.context}`));
-    const value = await fn(session);
+    const value = await withinTransaction(lease, () => fn(session));
     close();
     await timed(() => commit(lease));
     return value;
@@ -42,11 +42,22 @@ export async function runUnit<T>(
   }
 }
 
+/** A unit that ended its transaction by itself may have set anything since, and for the whole session. */
+async function withinTransaction<T>(lease: Lease, fn: () => Promise<T>): Promise<T> {
+  try {
+    return await fn();
+  } finally {
+    if (lease.client.getTransactionStatus() === 'I') lease.taint('a unit of work ended its transaction');
+  }
+}
+
 /**
  * Commits and, in the same message, asks what the transaction left behind on the connection (a session-level SET
  * outlives COMMIT).
  */
 async function commit(lease: Lease): Promise<void> {
+  // COMMIT without a transaction is answered with COMMIT, as if all of the unit had been kept.
+  if (lease.client.getTransactionStatus() === 'I') throw new Error('A unit of work ended its transaction');
   const answer: unknown = await lease.client.query(`commit; ${leftBehind}`);
   const [committed, left] = answer as [QueryResult, QueryResult<LeftBehind>];
   // COMMIT of a failed transaction is answered with ROLLBACK and no error: somebody swallowed one.

@@ -63,10 +63,12 @@ export function createLists(key: KeyObject): Lists {
   }
 
   function decode(binding: CursorBinding, cursor: string): Position {
-    const [payload = '', signature = ''] = cursor.split('.');
+    const [payload = '', signature = '', ...more] = cursor.split('.');
     const expected = Buffer.from(sign(payload, binding));
     const given = Buffer.from(signature);
-    if (given.length !== expected.length || !timingSafeEqual(given, expected)) throw badCursor();
+    if (given.length !== expected.length || !timingSafeEqual(given, expected) || more.length > 0) {
+      throw badCursor();
+    }
     // Signed by us, so it has the shape we gave it.
     const [value, id] = JSON.parse(Buffer.from(payload, 'base64url').toString()) as [string | number, string];
     return { value, id };

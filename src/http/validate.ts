@@ -5,6 +5,8 @@ import { AppError, type FieldError } from '../errors.ts';
 /** Input is parsed at the edge into values of a schema, with every fault of it in one answer. */
 
 const maxDepth = 32;
+/** A body of a megabyte can hold a hundred thousand faults; an answer ten times as long as the question helps nobody. */
+const maxErrors = 100;
 
 /** An id in a path. Any uuid: one that is nobody's is not found, which is not a fault of form. */
 const idSchema = z.guid();
@@ -30,6 +32,7 @@ export function refuseBody(req: Request): void {
 
 /** Unknown and repeated parameters are refused. @throws AppError invalid_input with the parameters' names */
 export function parseQuery<Schema extends z.ZodType>(schema: Schema, req: Request): z.output<Schema> {
+  requireDecodable(req.originalUrl);
   const faults = [...textFaults(req.query, '', 0)].map((fault) => ({
     ...fault,
     pointer: fault.pointer.slice(1),
@@ -38,13 +41,25 @@ export function parseQuery<Schema extends z.ZodType>(schema: Schema, req: Reques
   return parse(schema, { ...req.query }, (path) => path.join('.'));
 }
 
+/** The query parser puts U+FFFD in the place of what it cannot decode, so that two different inputs would become one. */
+function requireDecodable(url: string): void {
+  try {
+    decodeURIComponent(url);
+  } catch {
+    const message = 'The query is not well-formed percent-encoded UTF-8.';
+    throw invalid([{ pointer: '', code: 'invalid_encoding', message }]);
+  }
+}
+
 /** The `:id` of a path. @throws AppError invalid_input unless it is a uuid */
 export function parseId(req: Request): string {
   return parse(idSchema, req.params['id'], () => 'id').toLowerCase();
 }
 
 export function invalid(errors: readonly FieldError[]): AppError {
-  return new AppError('invalid_input', 'The request is not valid; see errors.', { errors });
+  return new AppError('invalid_input', 'The request is not valid; see errors.', {
+    errors: errors.slice(0, maxErrors).map((error) => ({ ...error, pointer: error.pointer.slice(0, 200) })),
+  });
 }
 
 function parse<Schema extends z.ZodType>(
@@ -80,7 +95,7 @@ function pointer(path: PropertyKey[]): string {
  */
 function* textFaults(value: unknown, at: string, depth: number): Generator<FieldError> {
   if (depth > maxDepth) {
-    yield fieldError(at.slice(0, 200), 'too_deep', `At most ${maxDepth} levels are taken.`);
+    yield fieldError(at, 'too_deep', `At most ${maxDepth} levels are taken.`);
   } else if (typeof value === 'string') {
     if (value.includes('\0')) yield fieldError(at, 'invalid_text', 'NUL cannot be stored.');
     else if (!value.isWellFormed())

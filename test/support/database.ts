@@ -25,24 +25,29 @@ export function testPostgres(): TestPostgres {
 
 let made = 0;
 
-/** To be called at the top of a test file: makes the database before its tests and drops it after them. */
-export function useDatabase(): TestDatabase {
+/**
+ * To be called at the top of a test file: makes the database before its tests and drops it after them.
+ *
+ * @param options empty: without a single migration
+ */
+export function useDatabase({ empty = false } = {}): TestDatabase {
   made += 1;
   const name = `tenantry_test_${process.env['JEST_WORKER_ID'] ?? '0'}_${process.pid}_${made}`;
   const database = testDatabase(testPostgres(), name);
-  beforeAll(() => createClone(testPostgres(), name));
+  beforeAll(() => createClone(testPostgres(), name, empty ? 'template0' : templateDatabase));
   afterAll(async () => {
     await query(testPostgres().primaryUrl, `drop database if exists ${name} with (force)`);
   });
   return database;
 }
 
-export async function createClone(postgres: TestPostgres, name: string): Promise<void> {
+export async function createClone(
+  postgres: TestPostgres,
+  name: string,
+  template = templateDatabase,
+): Promise<void> {
   await query(postgres.primaryUrl, `drop database if exists ${name} with (force)`);
-  await query(
-    postgres.primaryUrl,
-    `create database ${name} template ${templateDatabase} owner tenantry_owner`,
-  );
+  await query(postgres.primaryUrl, `create database ${name} template ${template} owner tenantry_owner`);
   await query(postgres.primaryUrl, `revoke all on database ${name} from public`);
   await query(postgres.primaryUrl, `grant connect on database ${name} to tenantry_app`);
   await caughtUp(postgres);

@@ -18,7 +18,11 @@ export interface Migrator {
 }
 
 export interface SchemaWork {
-  /** `ifMissing` leaves a schema that is there as it is; without it that is an error. */
+  /**
+   * `ifMissing` leaves a schema that is there as it is; without it that is an error.
+   *
+   * @throws AppError unavailable while another runner is at work here
+   */
   createSchema(options?: { ifMissing?: boolean }): Promise<void>;
   /** Applies what is pending and returns its names. @throws AppError unavailable while another runner is at work here */
   climb(): Promise<string[]>;
@@ -38,6 +42,8 @@ export interface MigratorOptions {
   folder?: string;
 }
 
+const silent = () => undefined;
+
 export function createMigrator(options: MigratorOptions): Migrator {
   const { adminUrl, clock, poolMax = 4, lockTimeoutMs = 2000, folder } = options;
   const ladders = { control: createLadder('control', folder), tenant: createLadder('tenant', folder) };
@@ -50,6 +56,8 @@ export function createMigrator(options: MigratorOptions): Migrator {
     },
     pool: { min: 0, max: poolMax },
     acquireConnectionTimeout: 30_000,
+    // It writes to stdout, which is for data; what matters of it is thrown, too.
+    log: { warn: silent, error: silent, debug: silent, deprecate: silent },
   });
 
   async function inSchema<T>(schema: SchemaName, fn: (work: SchemaWork) => Promise<T>): Promise<T> {
@@ -69,6 +77,7 @@ export function createMigrator(options: MigratorOptions): Migrator {
     };
     return {
       async createSchema({ ifMissing = false } = {}) {
+        await claim(schema, await session());
         await trx.raw(`create schema ${ifMissing ? 'if not exists ' : ''}"${schema}"`);
         if (schema !== 'control') await trx.raw(`grant usage on schema "${schema}" to tenantry_app`);
       },
@@ -77,13 +86,18 @@ export function createMigrator(options: MigratorOptions): Migrator {
     };
   }
 
-  async function climb(trx: Knex.Transaction, schema: SchemaName, session: WriteSession): Promise<string[]> {
+  /** Until the transaction ends this runner is the only one at work in the schema. @throws AppError unavailable */
+  async function claim(schema: SchemaName, session: WriteSession): Promise<void> {
     // The try form: a session that waits for an advisory lock holds up CREATE INDEX CONCURRENTLY elsewhere.
     const [lock] = await session.query<{ taken: boolean }>(
       `select pg_try_advisory_xact_lock(hashtextextended('tenantry migrate ' || $1, 0)) as taken`,
       [schema],
     );
     if (lock?.taken !== true) throw unavailable('Another runner is at work in this schema.');
+  }
+
+  async function climb(trx: Knex.Transaction, schema: SchemaName, session: WriteSession): Promise<string[]> {
+    await claim(schema, session);
     const ladder = ladders[schema === 'control' ? 'control' : 'tenant'];
     const applied: string[] = [];
     for (;;) {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { maxPasswordBytes } from '../../auth/passwords.ts';
 import { isUuid, slugPattern } from '../../db/index.ts';
 
 /** Names that mean something else in a URL, a schema or a support call. */
@@ -39,7 +40,15 @@ export const createTenantSchema = z.strictObject({
   isolation: z.enum(['shared', 'schema']),
   owner: z.strictObject({
     email: z.email().max(254).toLowerCase(),
-    password: z.string().min(12).max(1000),
+    // bcrypt reads no more; refused here so that the fault is named with its place in this body.
+    password: z
+      .string()
+      .min(12)
+      .max(1000)
+      .refine(
+        (password) => Buffer.byteLength(password) <= maxPasswordBytes,
+        `A password has ${maxPasswordBytes} bytes at most.`,
+      ),
   }),
   limits: limitsSchema.default({}),
 });

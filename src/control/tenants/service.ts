@@ -7,6 +7,7 @@ import {
   schemaOf,
   type Tenant,
   tenantId,
+  translateError,
   type WriteSession,
 } from '../../db/index.ts';
 import { notFound } from '../../errors.ts';
@@ -53,7 +54,7 @@ export function createTenantService(parts: TenantServiceParts): TenantService {
       isolation,
       schema: schemaOf(isolation, slug),
     };
-    const view = await migrator.inSchema(tenant.schema, async (work) => {
+    const making = migrator.inSchema(tenant.schema, async (work) => {
       await insertTenant(await work.session(), tenant, input);
       if (isolation === 'schema') {
         await work.createSchema();
@@ -61,6 +62,9 @@ export function createTenantService(parts: TenantServiceParts): TenantService {
       }
       await insertOwner(await work.session(tenant), { email: owner.email, passwordHash });
       return findTenant(await work.session(), tenant.id);
+    });
+    const view = await making.catch((error: unknown) => {
+      throw translateError(error);
     });
     directory?.forget(tenant);
     if (view === undefined) throw new Error('The tenant that was just made is not there');

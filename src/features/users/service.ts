@@ -36,7 +36,7 @@ export function createUserService(parts: { db: Database; passwords: Passwords })
       requireOwnerFor(scope, changes.role);
       const hashed = password === undefined ? {} : { passwordHash: await passwords.hash(password) };
       return db.write(scope, async (session) => {
-        const user = await users.require(session, id, { lock: true });
+        const user = await users.require(session, id);
         requireOwnerFor(scope, user.role);
         if (user.role === 'owner' && changes.role !== undefined && changes.role !== 'owner') {
           await requireAnotherOwner(session, id);
@@ -93,7 +93,7 @@ function requireOwnerFor({ actor }: TenantScope, role: string | undefined): void
   }
 }
 
-/** The owners are locked, so that two of them cannot remove each other at the same time. */
+/** The owners are locked, all in one order, so that two of them cannot remove each other at the same time. */
 async function requireAnotherOwner(session: WriteSession, id: string): Promise<void> {
   const owners = await users.findWhere(session, { role: 'owner' });
   const locked = await users.findMany(

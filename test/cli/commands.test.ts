@@ -1,0 +1,163 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { killChildren, knexProgram, repository, run, start } from '../support/child.ts';
+import { useDatabase } from '../support/database.ts';
+import { useFolder } from '../support/folder.ts';
+
+const folder = useFolder();
+afterEach(killChildren);
+
+const control = '0001_control_plane';
+const newest = '0001_users_products_orders';
+
+interface Tenant {
+  id: string;
+  slug: string;
+  ownerPassword?: string;
+}
+
+/** `tenantry` on a database; JSON of stdout beside it. */
+function commandsOn(database: ReturnType<typeof useDatabase>) {
+  const env = () => ({ ...database.env(), BCRYPT_COST: '4' });
+  const tenantry = (args: string, more: Record<string, string> = {}) =>
+    run(args.split(' '), { env: { ...env(), ...more }, cwd: folder() });
+  const json = async (args: string) => {
+    const ended = await tenantry(`${args} --json`);
+    return { ...ended, data: JSON.parse(ended.stdout) as unknown };
+  };
+  const knex = (args: string, more: Record<string, string> = {}) =>
+    start(knexProgram, args.split(' '), { env: { ...env(), ...more }, cwd: repository }).ended();
+  return { tenantry, json, knex };
+}
+
+describe('from an empty database to the demo', () => {
+  const database = useDatabase({ empty: true });
+  const { tenantry, json, knex } = commandsOn(database);
+
+  it('status is pending with 3 before, done with 0 after, and plan says what up will do', async () => {
+    const before = await json('migrate status');
+    expect(before).toMatchObject({ code: 3, stderr: '', data: { schemas: 2, pending: 2 } });
+    const plan = await json('migrate plan');
+    expect(plan).toMatchObject({
+      code: 0,
+      data: [
+        { schema: 'control', pending: [control] },
+        { schema: 'shared', pending: [newest] },
+      ],
+    });
+    const up = await json('migrate up');
+    expect(up).toMatchObject({ code: 0, data: { counts: { applied: 2, failed: 0 } } });
+    const [after, text, nothing] = await Promise.all([
+      json('migrate status'),
+      tenantry('migrate status'),
+      tenantry('migrate plan'),
+    ]);
+    expect(after).toMatchObject({ code: 0, data: { pending: 0, outliers: [] } });
+    expect(text.stdout).toContain(newest);
+    expect(nothing.stdout).toBe('All 2 schemas are up to date.\n');
+  });
+
+  it('seed puts the demo in, and a second time changes nothing', async () => {
+    const first = await tenantry('seed');
+    expect(first).toMatchObject({ code: 0, stdout: 'seeded acme, globex\n' });
+    const count = () =>
+      database.superuser<{ n: number }>(
+        `select (select count(*) from shared.products) + (select count(*) from shared.orders)
+           + (select count(*) from tenant_globex.products) + (select count(*) from tenant_globex.orders) as n`,
+      );
+    const before = await count();
+    expect((await tenantry('seed')).code).toBe(0);
+    expect(await count()).toEqual(before);
+  });
+
+  it('plain knex tells the same truth about control, shared and one tenant', async () => {
+    for (const [args, env, name] of [
+      ['migrate:status', {}, control],
+      ['migrate:status --env shared', {}, newest],
+      ['migrate:status --env tenant', { TENANT: 'globex' }, newest],
+    ] as const) {
+      const { code, stdout } = await knex(args, env);
+      expect({ args, code }).toEqual({ args, code: 0 });
+      expect(stdout).toContain('Found 1 Completed Migration file/files.');
+      expect(stdout).toContain(name);
+      expect(stdout).toContain('No Pending Migration files Found.');
+    }
+  });
+});
+
+describe('on a database that is migrated', () => {
+  const database = useDatabase();
+  const { tenantry, json } = commandsOn(database);
+
+  it('tenants are made, listed and shown', async () => {
+    const made = await json(
+      'tenant create initech --name Initech --isolation schema --owner-email o@initech.test',
+    );
+    expect(made).toMatchObject({ code: 0, stderr: '', data: { slug: 'initech', isolation: 'schema' } });
+    const { ownerPassword, ...tenant } = made.data as Tenant;
+    expect(ownerPassword).toMatch(/^[\w-]{16}$/);
+    const text = await tenantry(
+      'tenant create umbrella --owner-email o@umbrella.test --owner-password given-by-hand',
+    );
+    expect(text).toMatchObject({ code: 0, stderr: '' });
+    expect(text.stdout).toMatch(/^isolation +shared$/m);
+    expect(text.stdout).not.toContain('given-by-hand');
+
+    const [list, table, bySlug, byId, again, unknown] = await Promise.all([
+      json('tenant list'),
+      tenantry('tenant list'),
+      json('tenant show initech'),
+      json(`tenant show ${tenant.id}`),
+      tenantry('tenant create initech --owner-email o@initech.test'),
+      tenantry('tenant show nobody'),
+    ]);
+    expect(list.data).toMatchObject([{ slug: 'initech' }, { slug: 'umbrella' }]);
+    expect(table.stdout.split('\n')).toHaveLength(4);
+    expect(bySlug.data).toEqual(tenant);
+    expect(byId.data).toEqual(tenant);
+    expect(again).toMatchObject({ code: 1, stdout: '' });
+    expect(again.stderr).toContain('slug');
+    expect(unknown).toEqual({ code: 1, stdout: '', stderr: 'There is no tenant nobody.\n' });
+  });
+
+  it('the doctor finds nothing wrong, and says what it does where it does', async () => {
+    const good = await json('doctor');
+    expect(good.code).toBe(0);
+    const findings = good.data as { check: string; verdict: string }[];
+    expect(findings.filter(({ verdict }) => verdict !== 'ok')).toEqual([]);
+    expect(findings.map(({ check }) => check)).toEqual(
+      expect.arrayContaining(['primary and role of DATABASE_URL', 'migrations', 'row level security']),
+    );
+
+    await database.superuser('alter table tenant_initech.products no force row level security');
+    const superuser = await tenantry('doctor', {
+      DATABASE_URL: String(database.env()['DATABASE_ADMIN_URL']),
+    });
+    expect(superuser.code).toBe(1);
+    expect(superuser.stdout).toContain('can walk past row level security');
+    expect(superuser.stdout).toMatch(/^fail +row level security +missing on tenant_initech\.products$/m);
+    await database.superuser('alter table tenant_initech.products force row level security');
+  });
+
+  it('up with a tenant that fails ends with 4, names it on stderr and in the report, and moves the others', async () => {
+    await database.superuser(
+      `insert into control.tenants (id, slug, name, isolation, schema_name, status)
+       select gen_random_uuid(), slug, slug, 'schema', 'tenant_' || slug, 'active' from unnest($1::text[]) slug`,
+      [['adopted', 'blocked']],
+    );
+    await database.superuser('create schema tenant_blocked authorization tenantry_owner');
+    await database.superuser('create table tenant_blocked.orders (mine text)');
+    const text = await tenantry('migrate up --parallel 1');
+    expect(text.code).toBe(4);
+    expect(text.stderr).toMatch(/^tenant_blocked: .*"orders" already exists$/m);
+    expect(text.stdout).toMatch(/^tenant_adopted +applied/m);
+    expect(text.stdout).toMatch(/^tenant_blocked +failed/m);
+    expect(text.stdout).toContain('1 applied, 3 up to date, 1 failed, 0 skipped');
+
+    const still = await json('migrate status');
+    expect(still.code).toBe(3);
+    expect(still.data).toMatchObject({ outliers: [{ schema: 'tenant_blocked', pending: [newest] }] });
+    await database.superuser('drop table tenant_blocked.orders');
+    const mended = await json('migrate up');
+    expect(mended).toMatchObject({ code: 0, stderr: '', data: { counts: { applied: 1, 'up-to-date': 4 } } });
+  });
+});

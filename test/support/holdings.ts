@@ -1,0 +1,47 @@
+import { password, type TestTenant } from './tenantry.ts';
+
+/** Of each resource of a tenant one that is there and one that has been deleted; their ids. */
+export interface Holdings {
+  tenant: TestTenant;
+  users: Holding;
+  products: Holding;
+  orders: Holding;
+}
+
+export interface Holding {
+  live: string;
+  deleted: string;
+}
+
+export type Resource = 'users' | 'products' | 'orders';
+
+/** Values that no two tenants share, so that a filter for one shows whose row was found. */
+export const skuOf = (slug: string, state: keyof Holding) => `${state}-${slug}`;
+export const emailOf = (slug: string, state: keyof Holding) => `${state}@${slug.replaceAll('_', '-')}.test`;
+
+export async function createHoldings(tenant: TestTenant): Promise<Holdings> {
+  const { client, slug } = tenant;
+
+  async function make(resource: Resource, body: (state: keyof Holding) => object): Promise<Holding> {
+    const create = async (state: keyof Holding) => {
+      const answer = await client.post(`/v1/${resource}`).send(body(state)).expect(201);
+      return (answer.body as { id: string }).id;
+    };
+    const holding = { live: await create('live'), deleted: await create('deleted') };
+    await client.delete(`/v1/${resource}/${holding.deleted}`).expect(204);
+    return holding;
+  }
+
+  const users = await make('users', (state) => ({ email: emailOf(slug, state), password, name: slug }));
+  const products = await make('products', (state) => ({
+    sku: skuOf(slug, state),
+    name: slug,
+    priceCents: 100,
+    stock: 1000,
+  }));
+  const orders = await make('orders', () => ({
+    customerId: users.live,
+    lines: [{ productId: products.live, quantity: 1 }],
+  }));
+  return { tenant, users, products, orders };
+}

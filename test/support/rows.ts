@@ -1,0 +1,39 @@
+import { withConnection } from './connection.ts';
+import type { TestDatabase } from './database.ts';
+
+/** A row of any tenant table, as a superuser sees it. */
+export interface AnyRow {
+  /** `shared.products`, … */
+  place: string;
+  row: { tenant_id: string; id: string } & Record<string, unknown>;
+}
+
+const tablesQuery = `
+  select format('%I.%I', n.nspname, c.relname) as place
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind = 'r' and c.relname !~ '^knex_' and (n.nspname = 'shared' or n.nspname like 'tenant\\_%')
+  order by 1`;
+
+/** Tables of the tenant ladder, in every schema that has them. */
+export async function tenantTables(database: TestDatabase): Promise<string[]> {
+  return (await database.superuser<{ place: string }>(tablesQuery)).map((table) => table.place);
+}
+
+/** Every row of every tenant, in a fixed order: taken before and after, it shows what has changed. */
+export function allRows(database: TestDatabase): Promise<AnyRow[]> {
+  return withConnection(database.superuserUrl(), async (client) => {
+    const tables = await client.query<{ place: string }>(tablesQuery);
+    const each = tables.rows.map(
+      ({ place }) => `select '${place}' as place, to_jsonb(t) as row from ${place} t`,
+    );
+    const { rows } = await client.query<AnyRow>(`
+      select * from (${each.join(' union all ')}) all_rows
+      order by place, row ->> 'tenant_id', row ->> 'id'`);
+    return rows;
+  });
+}
+
+/** Without those of one tenant. */
+export async function othersRows(database: TestDatabase, tenantId: string): Promise<AnyRow[]> {
+  return (await allRows(database)).filter(({ row }) => row.tenant_id !== tenantId);
+}

@@ -36,20 +36,20 @@ export function createUserService(parts: { db: Database; passwords: Passwords })
       requireOwnerFor(scope, changes.role);
       const hashed = password === undefined ? {} : { passwordHash: await passwords.hash(password) };
       return db.write(scope, async (session) => {
-        const user = await users.require(session, id);
-        requireOwnerFor(scope, user.role);
-        if (user.role === 'owner' && changes.role !== undefined && changes.role !== 'owner') {
-          await requireAnotherOwner(session, id);
-        }
+        const { role } = await users.require(session, id);
+        const leaves = changes.role !== undefined && changes.role !== 'owner';
+        if (role === 'owner' && leaves) await requireAnotherOwner(session, id);
+        // Locked, and looked at again: an admin must not change somebody who becomes an owner at this moment.
+        requireOwnerFor(scope, (await users.require(session, id, { lock: true })).role);
         return userView(await users.update(session, id, { ...changes, ...hashed }));
       });
     },
 
     async remove(scope, id) {
       await db.write(scope, async (session) => {
-        const user = await users.require(session, id);
-        requireOwnerFor(scope, user.role);
-        if (user.role === 'owner') await requireAnotherOwner(session, id);
+        const { role } = await users.require(session, id);
+        if (role === 'owner') await requireAnotherOwner(session, id);
+        requireOwnerFor(scope, (await users.require(session, id, { lock: true })).role);
         await users.softDelete(session, id);
       });
     },

@@ -2,6 +2,7 @@ import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { Request, Response } from 'express';
 import { z } from 'zod';
 import type { PageRequest } from '../db/index.ts';
+import { answerJson } from './answer.ts';
 import { invalid, parseQuery } from './validate.ts';
 
 /**
@@ -108,7 +109,10 @@ export function createLists(key: KeyObject): Lists {
         url.searchParams.set('cursor', cursor);
         res.setHeader('Link', `<${url.pathname}${url.search}>; rel="next"`);
       }
-      res.json({ data, page: { next: cursor, limit, ...(total === undefined ? {} : { total }) } });
+      answerJson(res, 200, {
+        data,
+        page: { next: cursor, limit, ...(total === undefined ? {} : { total }) },
+      });
     },
   };
 }

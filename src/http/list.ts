@@ -77,7 +77,7 @@ export function createLists(key: KeyObject): Lists {
 
   return {
     read<Row>(req: Request, rules: ListRules): ListRequest<Row> {
-      const query = parseQuery(querySchema(rules), req) as Record<
+      const query = parseQuery(schemaOf(rules), req) as Record<
         string,
         string | number | string[] | undefined
       >;
@@ -115,6 +115,15 @@ export function createLists(key: KeyObject): Lists {
       });
     },
   };
+}
+
+/** Made once for each list: building a schema costs more than all else that a page needs of the process. */
+const schemas = new WeakMap<ListRules, ReturnType<typeof querySchema>>();
+
+function schemaOf(rules: ListRules): ReturnType<typeof querySchema> {
+  const schema = schemas.get(rules) ?? querySchema(rules);
+  schemas.set(rules, schema);
+  return schema;
 }
 
 function querySchema({ sortable, filterable = {}, includable = [] }: ListRules) {

@@ -32,10 +32,25 @@ const edges: { room: RegExp; may: string[] }[] = [
   { room: /^src\/build\.ts$/, may: ['express', 'pino', 'src/'] },
   { room: /^src\/config\.ts$/, may: ['zod'] },
   { room: /^src\/(errors|clock)\.ts$/, may: [] },
-  { room: /^src\/db\//, may: ['node:', 'pg', 'knex', 'uuid', 'src/db/', 'src/errors.ts', 'src/clock.ts'] },
+  {
+    room: /^src\/db\//,
+    may: [
+      ...['node:', 'pg', 'pg-protocol', 'pg/lib/utils.js', 'knex', 'uuid'],
+      ...['src/db/', 'src/errors.ts', 'src/clock.ts'],
+    ],
+  },
   {
     room: /^src\/auth\//,
-    may: ['node:', 'jsonwebtoken', 'bcrypt', 'p-limit', 'src/auth/', 'src/errors.ts', 'src/clock.ts'],
+    may: [
+      'node:',
+      'jsonwebtoken',
+      'bcrypt',
+      'lru-cache',
+      'p-limit',
+      'src/auth/',
+      'src/errors.ts',
+      'src/clock.ts',
+    ],
   },
   {
     room: /^src\/http\//,

@@ -5,9 +5,9 @@ import { createPool, type Lease, type NodePool, type PoolFigures } from './pool.
 import { remedyFor, translateError } from './pg-errors.ts';
 import { requireUnprivileged } from './privileges.ts';
 import { type Decision, type NodeView, route } from './router.ts';
-import { type SchemaName, schemaContext, type Tenant, type TenantScope, tenantContext } from './scope.ts';
+import type { SchemaName, TenantScope } from './scope.ts';
 import type { ReadSession, WriteSession } from './session.ts';
-import { runUnit } from './transaction.ts';
+import { readUnit, type UnitOptions, writeOneUnit, writeUnit } from './transaction.ts';
 
 /** The data plane's database: one primary, any number of replicas, and the promise that a caller reads its writes. */
 export interface Database {
@@ -22,6 +22,11 @@ export interface Database {
    * most twice, when PostgreSQL rolled it back because of a deadlock or a serialization failure.
    */
   write<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T>;
+  /**
+   * A write of exactly one statement, in one round trip with its commit. `fn` must not decide anything after it: what it
+   * throws then comes too late to undo it.
+   */
+  writeOne<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T>;
   /**
    * A look-up of the control plane's public views, without a tenant: on the primary, or on any replica while the
    * primary is gone.
@@ -90,25 +95,20 @@ export function createDatabase(options: DatabaseOptions): Database {
   async function run<T>(
     scope: TenantScope,
     decision: Decision,
-    mode: 'read only' | 'read write',
+    unit: Unit,
     fn: (session: WriteSession) => Promise<T>,
     usePrepared = prepared,
   ): Promise<T> {
-    scope.consistency.served?.(decision);
-    return withPool(decision.node, (lease) =>
-      runUnit(
-        lease,
-        {
-          mode,
-          context: tenantContext(scope.tenant),
-          tenant: scope.tenant,
-          prepared: usePrepared,
-          spent: (databaseMs) => scope.consistency.spent?.(databaseMs),
-          monotonicMs: () => clock.monotonicMs(),
-        },
-        fn,
-      ),
-    );
+    const { tenant, consistency } = scope;
+    consistency.served?.(decision);
+    const options: UnitOptions = {
+      tenant,
+      schema: tenant.schema,
+      prepared: usePrepared,
+      spent: (databaseMs) => consistency.spent?.(databaseMs),
+      monotonicMs: () => clock.monotonicMs(),
+    };
+    return withPool(decision.node, (lease) => unit(lease, options, fn));
   }
 
   async function withPool<T>(name: string, fn: (lease: Lease) => Promise<T>): Promise<T> {
@@ -122,7 +122,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   async function read<T>(scope: TenantScope, fn: (session: ReadSession) => Promise<T>): Promise<T> {
     const decision = decide('read', scope);
     const onPrimary = (why: Decision) =>
-      rerunning((first) => run(scope, why, 'read only', fn, first && prepared));
+      rerunning((first) => run(scope, why, readUnit, fn, first && prepared));
     if (decision.reason === 'no-fresh-replica') {
       try {
         return await onPrimary(decision);
@@ -133,12 +133,12 @@ export function createDatabase(options: DatabaseOptions): Database {
         await monitor.probePrimary();
         const onReplica = decide('read', scope);
         if (onReplica.role === 'primary') throw error;
-        return run(scope, onReplica, 'read only', fn);
+        return run(scope, onReplica, readUnit, fn);
       }
     }
     if (decision.role === 'primary') return onPrimary(decision);
     try {
-      return await run(scope, decision, 'read only', fn);
+      return await run(scope, decision, readUnit, fn);
     } catch (error) {
       const remedy = remedyFor(error, 'replica');
       if (remedy === 'none') throw error;
@@ -153,14 +153,16 @@ export function createDatabase(options: DatabaseOptions): Database {
     }
   }
 
-  async function write<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T> {
+  async function writeAs<T>(
+    unit: Unit,
+    scope: TenantScope,
+    fn: (session: WriteSession) => Promise<T>,
+  ): Promise<T> {
     // Pinned before, so that a read beside this write is not older than it; and again at its end, whatever that was:
     // a unit that failed may have committed.
     pins.pin(scope);
     try {
-      return await rerunning((first) =>
-        run(scope, decide('write', scope), 'read write', fn, first && prepared),
-      );
+      return await rerunning((first) => run(scope, decide('write', scope), unit, fn, first && prepared));
     } finally {
       pins.pin(scope);
     }
@@ -173,9 +175,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   ): Promise<Row[]> {
     const on = (node: string) =>
       withPool(node, (lease) =>
-        runUnit(lease, controlUnit('read only', schema, prepared, clock), (session) =>
-          session.query<Row>(text, values),
-        ),
+        readUnit(lease, controlUnit(schema, prepared, clock), (session) => session.query<Row>(text, values)),
       );
     try {
       return await on('primary');
@@ -197,7 +197,8 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   return {
     read,
-    write,
+    write: (scope, fn) => writeAs(writeUnit, scope, fn),
+    writeOne: (scope, fn) => writeAs(writeOneUnit, scope, fn),
     lookUp,
     async ping() {
       await withPool('primary', ({ client }) => client.query('select 1'));
@@ -244,30 +245,27 @@ export function createControlDatabase(options: ControlDatabaseOptions): ControlD
     ...(options.onIdleError === undefined ? {} : { onIdleError: options.onIdleError }),
   });
 
-  async function run<T>(
-    mode: 'read only' | 'read write',
-    fn: (session: WriteSession) => Promise<T>,
-  ): Promise<T> {
+  async function run<T>(unit: Unit, fn: (session: WriteSession) => Promise<T>): Promise<T> {
     try {
-      return await pool.withLease((lease) => runUnit(lease, controlUnit(mode, schema, false, clock), fn));
+      return await pool.withLease((lease) => unit(lease, controlUnit(schema, false, clock), fn));
     } catch (error) {
       throw translateError(error);
     }
   }
 
   return {
-    read: (fn) => run('read only', fn),
-    write: (fn) => rerunning(() => run('read write', fn)),
+    read: (fn) => run(readUnit, fn),
+    write: (fn) => rerunning(() => run(writeUnit, fn)),
     stop: () => pool.end(),
   };
 }
 
-function controlUnit(mode: 'read only' | 'read write', schema: SchemaName, prepared: boolean, clock: Clock) {
-  const tenant: Tenant | undefined = undefined;
+type Unit = <T>(lease: Lease, options: UnitOptions, fn: (session: WriteSession) => Promise<T>) => Promise<T>;
+
+function controlUnit(schema: SchemaName, prepared: boolean, clock: Clock): UnitOptions {
   return {
-    mode,
-    context: schemaContext(schema),
-    tenant,
+    tenant: undefined,
+    schema,
     prepared,
     spent: () => undefined,
     monotonicMs: () => clock.monotonicMs(),

@@ -122,6 +122,11 @@ function meaningOf(error: unknown): Meaning | undefined {
   return bySqlState[code] ?? bySqlState[code.slice(0, 3)] ?? bySqlState[code.slice(0, 2)];
 }
 
+/** PostgreSQL itself has refused; anything else leaves the state of the connection unknown. */
+export function isServerError(error: unknown): boolean {
+  return error instanceof Error && 'severity' in error;
+}
+
 /** A prepared statement whose result changed its type by DDL stays unusable on its connection. */
 export function isStalePlan(error: unknown): boolean {
   const { code, routine } = (error ?? {}) as PgError;

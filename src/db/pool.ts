@@ -27,10 +27,15 @@ export interface PoolOptions {
 /** A borrowed connection. */
 export interface Lease {
   readonly client: PoolClient;
-  /** The connection's own search_path, as it was before anybody used it. */
-  readonly searchPath: string;
+  readonly connection: ConnectionMemory;
   /** The connection must not be used by anybody else: it is destroyed when it comes back. */
   taint(why: string): void;
+}
+
+/** What is remembered about a connection for as long as it lives. */
+export interface ConnectionMemory {
+  /** Its own search_path, as it was before anybody used it; undefined until then. */
+  searchPath?: string | undefined;
 }
 
 export interface PoolFigures {
@@ -53,7 +58,7 @@ export interface NodePool {
 export function createPool(options: PoolOptions): NodePool {
   const { name, max } = options;
   const statementTimeoutMs = options.statementTimeoutMs ?? 15_000;
-  const searchPaths = new WeakMap<object, string>();
+  const memories = new WeakMap<object, ConnectionMemory>();
   let tainted = 0;
   let ended: Promise<void> | undefined;
 
@@ -71,8 +76,6 @@ export function createPool(options: PoolOptions): NodePool {
     application_name: options.applicationName ?? 'tenantry',
     keepAlive: true,
     types: { getTypeParser },
-    // The pool waits for the promise; its types say nothing of it.
-    onConnect: (client) => rememberSearchPath(client) as unknown as void,
   });
   // Without this listener an idle connection that is lost would end the process. One that is lost while it is being
   // closed is what was wanted.
@@ -83,9 +86,10 @@ export function createPool(options: PoolOptions): NodePool {
   // statement fails and reports it.
   pool.on('connect', (client) => client.on('error', () => undefined));
 
-  async function rememberSearchPath(client: { query(text: string): Promise<{ rows: unknown[] }> }) {
-    const { rows } = await client.query(`select current_setting('search_path') as path`);
-    searchPaths.set(client, (rows[0] as { path: string }).path);
+  function memoryOf(client: object): ConnectionMemory {
+    const memory = memories.get(client) ?? {};
+    memories.set(client, memory);
+    return memory;
   }
 
   async function withLease<T>(fn: (lease: Lease) => Promise<T>): Promise<T> {
@@ -94,7 +98,7 @@ export function createPool(options: PoolOptions): NodePool {
     try {
       return await fn({
         client,
-        searchPath: searchPaths.get(client) ?? '',
+        connection: memoryOf(client),
         taint: (reason) => {
           why ??= reason;
         },

@@ -1,4 +1,5 @@
 import { AppError } from '../errors.ts';
+import type { Step } from './batch.ts';
 import type { Consistency } from './consistency.ts';
 
 /**
@@ -79,23 +80,37 @@ export const nobody: Tenant = {
 };
 
 /**
- * The statements that make a transaction the tenant's, to be sent in the same message as BEGIN. `pg_temp` is named
- * last because PostgreSQL otherwise looks there first, where anybody may put a table.
+ * The statements that make an open transaction the tenant's, as text for a driver of transactions other than ours.
+ * `pg_temp` is named last because PostgreSQL otherwise looks there first, where anybody may put a table.
  */
 export function tenantContext(tenant: Pick<Tenant, 'id' | 'schema'>): string {
-  return `set local app.tenant_id = '${tenant.id}'; ${schemaContext(tenant.schema)}`;
+  return `set local app.tenant_id = '${tenant.id}'; set local search_path = "${tenant.schema}", pg_temp`;
 }
 
-/** As tenantContext, for work on a schema that is no tenant's: policies then show no row of any tenant. */
-export function schemaContext(schema: SchemaName): string {
-  return `set local search_path = "${schema}", pg_temp`;
+/** Whose rows and which schema a unit of work sees. Without a tenant the policies show no row of any. */
+export interface Context {
+  readonly tenant: Pick<Tenant, 'id'> | undefined;
+  readonly schema: SchemaName;
 }
 
-/** Asked after the end of a transaction: what a session-level SET would have left on the connection. */
-export const leftBehind = `select current_setting('app.tenant_id', true) as tenant, current_setting('search_path') as path`;
-
+/** What the connection had been left with by the work before. */
 export interface LeftBehind {
-  /** Empty or null unless something was left. */
+  /** Empty or null unless a session-level setting was left. */
   tenant: string | null;
   path: string;
 }
+
+const found = `current_setting('app.tenant_id', true) as tenant, current_setting('search_path') as path`;
+const set = `set_config('app.tenant_id', $1, true), set_config('search_path', $2, true)`;
+
+/**
+ * The same as one statement with parameters, to be sent before the first statement of a transaction. It answers with
+ * what was LeftBehind: the targets of a select are evaluated from left to right.
+ */
+export function contextStep({ tenant, schema }: Context, mode: 'read' | 'write'): Step {
+  const readOnly = mode === 'read' ? `, set_config('transaction_read_only', 'on', true)` : '';
+  return { text: `select ${found}, ${set}${readOnly}`, values: [tenant?.id ?? '', `"${schema}", pg_temp`] };
+}
+
+/** Asked after the end of a transaction. */
+export const leftBehindStep: Step = { text: `select ${found}` };

@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
 import type { ClientBase } from 'pg';
+import { runBatch, type Step } from './batch.ts';
 import { type ConstraintTable, translateError } from './pg-errors.ts';
 import type { Tenant } from './scope.ts';
-import { getTypeParser } from './types.ts';
 
 declare const mayRead: unique symbol;
 declare const mayWrite: unique symbol;
@@ -30,24 +29,16 @@ export interface WriteSession extends ReadSession {
   readonly [mayWrite]: true;
 }
 
-export interface SessionOptions {
-  client: ClientBase;
-  tenant: Tenant | undefined;
-  /** Statements are prepared once per connection. */
-  prepared: boolean;
-  /** Runs each statement; the caller's place to measure. */
-  timed: <T>(statement: () => Promise<T>) => Promise<T>;
-}
-
-const types = { getTypeParser };
-
 export interface OpenSession {
   session: WriteSession;
   close(): void;
 }
 
-export function openSession(options: SessionOptions): OpenSession {
-  const { client, tenant, prepared, timed } = options;
+/** @param send runs one statement where the unit of work takes place, and returns its rows */
+export function openSession(
+  tenant: Tenant | undefined,
+  send: (step: Step) => Promise<object[]>,
+): OpenSession {
   let open = true;
 
   async function query<Row extends object>(
@@ -56,11 +47,8 @@ export function openSession(options: SessionOptions): OpenSession {
     constraints: ConstraintTable = {},
   ): Promise<Row[]> {
     if (!open) throw new Error('A session was used after its unit of work had ended');
-    const name = prepared ? statementName(text) : undefined;
-    const config = { text, values: [...values], types, ...(name === undefined ? {} : { name }) };
     try {
-      const result = await timed(() => client.query<Row>(config));
-      return result.rows;
+      return (await send({ text, values })) as Row[];
     } catch (error) {
       throw translateError(error, constraints);
     }
@@ -79,17 +67,9 @@ export function openSession(options: SessionOptions): OpenSession {
  * knex's. The context must have been set.
  */
 export function sessionOn(client: ClientBase, tenant: Tenant | undefined): WriteSession {
-  return openSession({ client, tenant, prepared: false, timed: (statement) => statement() }).session;
-}
-
-/** Statements with a dynamic part (filters, many rows) must not fill each connection's memory without bound. */
-const maxNames = 500;
-const names = new Map<string, string>();
-
-function statementName(text: string): string | undefined {
-  const known = names.get(text);
-  if (known !== undefined || names.size >= maxNames) return known;
-  const name = createHash('sha256').update(text).digest('base64url').slice(0, 22);
-  names.set(text, name);
-  return name;
+  const send = async (step: Step) => {
+    const [result] = await runBatch(client, [step], false);
+    return result?.rows ?? [];
+  };
+  return openSession(tenant, send).session;
 }

@@ -1,88 +1,167 @@
-import type { QueryResult } from 'pg';
+import { runBatch, type Step, type StepResult } from './batch.ts';
+import { isStalePlan, isServerError, translateError } from './pg-errors.ts';
 import type { Lease } from './pool.ts';
-import { type LeftBehind, leftBehind, type Tenant } from './scope.ts';
+import { type Context, contextStep, type LeftBehind, leftBehindStep, type Tenant } from './scope.ts';
 import { openSession, type WriteSession } from './session.ts';
-import { isStalePlan, translateError } from './pg-errors.ts';
 
 /** The only BEGIN, COMMIT and ROLLBACK of the serving path. */
-export interface UnitOptions {
-  mode: 'read only' | 'read write';
-  /** Statements of db/scope.ts; they travel in the same message as BEGIN. */
-  context: string;
-  tenant: Tenant | undefined;
-  prepared: boolean;
+export interface UnitOptions extends Context {
+  readonly tenant: Tenant | undefined;
+  /** Statements are prepared once per connection. */
+  readonly prepared: boolean;
   /** Told of the milliseconds spent waiting for PostgreSQL. */
-  spent: (databaseMs: number) => void;
-  monotonicMs: () => number;
+  readonly spent: (databaseMs: number) => void;
+  readonly monotonicMs: () => number;
+}
+
+const begin: Step = { text: 'begin' };
+const commit: Step = { text: 'commit' };
+
+/**
+ * A unit that only reads: every statement is a transaction of its own, read only, in one round trip with its context.
+ * PostgreSQL's default isolation gives each statement of a longer transaction a snapshot of its own as well, so nothing
+ * is lost by it.
+ */
+export async function readUnit<T>(
+  lease: Lease,
+  options: UnitOptions,
+  // Of one type with the other units; Database.read() gives its callers a ReadSession.
+  fn: (session: WriteSession) => Promise<T>,
+): Promise<T> {
+  const context = contextStep(options, 'read');
+  return runUnit(lease, options, fn, {
+    async run(send, step) {
+      const [before, result] = await send([context, step]);
+      checkClean(lease, before);
+      return rowsOf(result);
+    },
+  });
 }
 
 /**
- * Runs `fn` in one transaction. It commits when `fn` resolves and rolls back when it throws; the connection is tainted
- * when it cannot be shown to be clean afterwards.
+ * A unit that may write: BEGIN and the context travel with its first statement. It commits when `fn` resolves and rolls
+ * back when it throws.
  */
-export async function runUnit<T>(
+export async function writeUnit<T>(
   lease: Lease,
   options: UnitOptions,
   fn: (session: WriteSession) => Promise<T>,
 ): Promise<T> {
-  const { client } = lease;
-  const timed = timer(options);
-  const { session, close } = openSession({ ...options, client, timed });
+  const context = contextStep(options, 'write');
+  let begun = false;
+  return runUnit(lease, options, fn, {
+    async run(send, step) {
+      if (begun) return rowsOf((await send([step]))[0]);
+      begun = true;
+      const [, before, result] = await send([begin, context, step]);
+      checkClean(lease, before);
+      return rowsOf(result);
+    },
+    async succeed(send) {
+      if (!begun) return;
+      // COMMIT without a transaction is answered with COMMIT, as if all of the unit had been kept.
+      if (lease.client.getTransactionStatus() === 'I') throw endedByItself(lease);
+      const [committed, after] = await send([commit, leftBehindStep]);
+      // COMMIT of a failed transaction is answered with ROLLBACK and no error: somebody swallowed one.
+      if (committed?.command !== 'COMMIT')
+        throw new Error('A unit of work went on after a statement had failed');
+      checkClean(lease, after);
+    },
+    async fail(send) {
+      if (begun) await rollBack(lease, send);
+    },
+  });
+}
+
+/** A unit of exactly one statement, which is committed in the same round trip: `fn` must not throw after it. */
+export async function writeOneUnit<T>(
+  lease: Lease,
+  options: UnitOptions,
+  fn: (session: WriteSession) => Promise<T>,
+): Promise<T> {
+  const context = contextStep(options, 'write');
+  let sent = false;
+  return runUnit(lease, options, fn, {
+    async run(send, step) {
+      if (sent) throw new Error('A unit of one statement sent another one');
+      sent = true;
+      const [, before, result, , after] = await send([begin, context, step, commit, leftBehindStep]);
+      checkClean(lease, before);
+      checkClean(lease, after);
+      return rowsOf(result);
+    },
+    async fail(send) {
+      if (sent) await rollBack(lease, send);
+    },
+  });
+}
+
+type Send = (steps: readonly Step[]) => Promise<StepResult[]>;
+
+interface Course {
+  /** Runs one statement of the unit. */
+  run(send: Send, step: Step): Promise<object[]>;
+  /** When the unit's function has resolved. */
+  succeed?(send: Send): Promise<void>;
+  /** When it has thrown, or `succeed` has. */
+  fail?(send: Send): Promise<void>;
+}
+
+async function runUnit<T>(
+  lease: Lease,
+  options: UnitOptions,
+  fn: (session: WriteSession) => Promise<T>,
+  course: Course,
+): Promise<T> {
+  const send = sendOn(lease, options);
+  const { session, close } = openSession(options.tenant, (step) => course.run(send, step));
   try {
-    await timed(() => client.query(`begin ${options.mode}; ${options.context}`));
-    const value = await withinTransaction(lease, () => fn(session));
+    const value = await fn(session);
     close();
-    await timed(() => commit(lease));
+    await course.succeed?.(send);
     return value;
   } catch (error) {
     close();
-    await timed(() => rollback(lease));
-    if (isStalePlan((error as Error).cause)) lease.taint('a prepared statement is out of date');
+    await course.fail?.(send);
     throw translateError(error);
   }
 }
 
-/** A unit that ended its transaction by itself may have set anything since, and for the whole session. */
-async function withinTransaction<T>(lease: Lease, fn: () => Promise<T>): Promise<T> {
-  try {
-    return await fn();
-  } finally {
-    if (lease.client.getTransactionStatus() === 'I') lease.taint('a unit of work ended its transaction');
-  }
+function sendOn(lease: Lease, { prepared, spent, monotonicMs }: UnitOptions): Send {
+  return async (steps) => {
+    const startedMs = monotonicMs();
+    try {
+      return await runBatch(lease.client, steps, prepared);
+    } catch (error) {
+      if (!isServerError(error)) lease.taint('the connection failed');
+      if (isStalePlan(error)) lease.taint('a prepared statement is out of date');
+      throw error;
+    } finally {
+      spent(monotonicMs() - startedMs);
+    }
+  };
 }
 
-/**
- * Commits and, in the same message, asks what the transaction left behind on the connection (a session-level SET
- * outlives COMMIT).
- */
-async function commit(lease: Lease): Promise<void> {
-  // COMMIT without a transaction is answered with COMMIT, as if all of the unit had been kept.
-  if (lease.client.getTransactionStatus() === 'I') throw new Error('A unit of work ended its transaction');
-  const answer: unknown = await lease.client.query(`commit; ${leftBehind}`);
-  const [committed, left] = answer as [QueryResult, QueryResult<LeftBehind>];
-  // COMMIT of a failed transaction is answered with ROLLBACK and no error: somebody swallowed one.
-  if (committed.command !== 'COMMIT') throw new Error('A unit of work went on after a statement had failed');
-  const state = left.rows[0];
-  if (state?.tenant || state?.path !== lease.searchPath)
-    lease.taint('a session-level setting was left behind');
-}
-
-async function rollback(lease: Lease): Promise<void> {
-  if (lease.client.getTransactionStatus() === 'I') return;
+/** Sent whatever the state seems to be: after an error it is known only when PostgreSQL has answered once more. */
+async function rollBack(lease: Lease, send: Send): Promise<void> {
   try {
-    await lease.client.query('rollback');
+    await send([{ text: 'rollback' }]);
   } catch {
     lease.taint('the transaction could not be rolled back'); // the unit's own error is the one to report
   }
 }
 
-function timer({ spent, monotonicMs }: UnitOptions): <T>(statement: () => Promise<T>) => Promise<T> {
-  return async (statement) => {
-    const startedMs = monotonicMs();
-    try {
-      return await statement();
-    } finally {
-      spent(monotonicMs() - startedMs);
-    }
-  };
+function checkClean(lease: Lease, answer: StepResult | undefined): void {
+  const { tenant, path } = (answer?.rows[0] ?? {}) as Partial<LeftBehind>;
+  lease.connection.searchPath ??= path;
+  if (tenant || path !== lease.connection.searchPath) lease.taint('a session-level setting was left behind');
+}
+
+function endedByItself(lease: Lease): Error {
+  lease.taint('a unit of work ended its transaction');
+  return new Error('A unit of work ended its transaction');
+}
+
+function rowsOf(result: StepResult | undefined): object[] {
+  return result?.rows ?? [];
 }

@@ -34,10 +34,10 @@ export function createApp(parts: AppParts): Express {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
+  serverTiming(app, parts.clock);
   app.set('trust proxy', [...parts.trustProxy]);
   app.use(requestId(parts.clock));
   app.use(logging(parts.logger));
-  app.use(serverTiming(parts.clock));
   app.use(whileDraining(parts.health));
   app.use(helmet());
   app.use(noStore);

@@ -2,6 +2,7 @@ import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { Request, Response } from 'express';
 import { z } from 'zod';
 import type { PageRequest } from '../db/index.ts';
+import { answerJson } from './answer.ts';
 import { invalid, parseQuery } from './validate.ts';
 
 /**
@@ -76,7 +77,7 @@ export function createLists(key: KeyObject): Lists {
 
   return {
     read<Row>(req: Request, rules: ListRules): ListRequest<Row> {
-      const query = parseQuery(querySchema(rules), req) as Record<
+      const query = parseQuery(schemaOf(rules), req) as Record<
         string,
         string | number | string[] | undefined
       >;
@@ -108,9 +109,21 @@ export function createLists(key: KeyObject): Lists {
         url.searchParams.set('cursor', cursor);
         res.setHeader('Link', `<${url.pathname}${url.search}>; rel="next"`);
       }
-      res.json({ data, page: { next: cursor, limit, ...(total === undefined ? {} : { total }) } });
+      answerJson(res, 200, {
+        data,
+        page: { next: cursor, limit, ...(total === undefined ? {} : { total }) },
+      });
     },
   };
+}
+
+/** Made once for each list: building a schema costs more than all else that a page needs of the process. */
+const schemas = new WeakMap<ListRules, ReturnType<typeof querySchema>>();
+
+function schemaOf(rules: ListRules): ReturnType<typeof querySchema> {
+  const schema = schemas.get(rules) ?? querySchema(rules);
+  schemas.set(rules, schema);
+  return schema;
 }
 
 function querySchema({ sortable, filterable = {}, includable = [] }: ListRules) {

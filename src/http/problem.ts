@@ -1,4 +1,5 @@
 import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
+import { answerJson } from './answer.ts';
 import { AppError, type ErrorCode, errorTable, notFound } from '../errors.ts';
 
 /** Errors as `application/problem+json` (RFC 9457), all in one place. */
@@ -33,18 +34,16 @@ function sendProblem(req: Request, res: Response, error: AppError): void {
   const { status, title } = errorTable[error.code];
   if (error.retryAfterS !== undefined) res.setHeader('Retry-After', String(error.retryAfterS));
   if (status === 401) res.setHeader('WWW-Authenticate', 'Bearer');
-  res.status(status).type('application/problem+json');
-  res.send(
-    JSON.stringify({
-      type: `urn:tenantry:problem:${error.code}`,
-      title,
-      status,
-      detail: error.message,
-      code: error.code,
-      requestId: req.context.requestId,
-      errors: error.errors,
-    }),
-  );
+  const body = {
+    type: `urn:tenantry:problem:${error.code}`,
+    title,
+    status,
+    detail: error.message,
+    code: error.code,
+    requestId: req.context.requestId,
+    errors: error.errors,
+  };
+  answerJson(res, status, body, 'application/problem+json');
 }
 
 function toAppError(error: unknown): AppError {

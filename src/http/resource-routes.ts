@@ -2,6 +2,7 @@ import { Router } from 'express';
 import type { z } from 'zod';
 import type { Action } from '../auth/roles.ts';
 import type { Page, TenantScope } from '../db/index.ts';
+import { answerJson } from './answer.ts';
 import { authorize } from './authorize.ts';
 import { requireScope } from './context.ts';
 import type { ListRequest, ListRules, Lists } from './list.ts';
@@ -49,20 +50,21 @@ export function resourceRoutes<View extends { id: string }, Create, Patch>(
       mayWrite,
       async (req, res) => {
         const created = await service.create(requireScope(req), parseBody(createSchema, req));
-        res.status(201).location(`${req.baseUrl}/${created.id}`).json(created);
+        res.setHeader('Location', `${req.baseUrl}/${created.id}`);
+        answerJson(res, 201, created);
       },
     ],
   });
 
   route(router, '/:id', {
     async get(req, res) {
-      res.json(await service.get(requireScope(req), parseId(req)));
+      answerJson(res, 200, await service.get(requireScope(req), parseId(req)));
     },
     patch: [
       mayWrite,
       async (req, res) => {
         const id = parseId(req);
-        res.json(await service.patch(requireScope(req), id, parseBody(patchSchema, req)));
+        answerJson(res, 200, await service.patch(requireScope(req), id, parseBody(patchSchema, req)));
       },
     ],
     delete: [
@@ -79,7 +81,7 @@ export function resourceRoutes<View extends { id: string }, Create, Patch>(
       mayWrite,
       async (req, res) => {
         refuseBody(req);
-        res.json(await service.restore(requireScope(req), parseId(req)));
+        answerJson(res, 200, await service.restore(requireScope(req), parseId(req)));
       },
     ],
   });

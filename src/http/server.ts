@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Express } from 'express';
+import { expressMessages } from './prototypes.ts';
 
 /** A listening application that can be stopped without failing a request that has reached it. */
 export interface HttpServer {
@@ -20,6 +21,7 @@ const sweepMs = 50;
 export function createHttpServer(app: Express): HttpServer {
   const server = createServer(
     {
+      ...expressMessages(app),
       // A load balancer must be the first to close an idle connection; the usual ones do after 60 s.
       keepAliveTimeout: 65_000,
       headersTimeout: 10_000,

@@ -14,11 +14,11 @@ export function createProductService(db: Database): ProductService {
     list: (scope, request) => db.read(scope, (session) => products.page(session, request)),
     count: (scope, where) => db.read(scope, (session) => products.count(session, where)),
     get: (scope, id) => db.read(scope, (session) => products.require(session, id)),
-    create: (scope, input) => db.write(scope, (session) => products.insert(session, input)),
+    create: (scope, input) => db.writeOne(scope, (session) => products.insert(session, input)),
     createMany: (scope, input) => db.write(scope, (session) => products.insertMany(session, input)),
-    patch: (scope, id, changes) => db.write(scope, (session) => products.update(session, id, changes)),
+    patch: (scope, id, changes) => db.writeOne(scope, (session) => products.update(session, id, changes)),
     async remove(scope, id) {
-      await db.write(scope, (session) => products.softDelete(session, id));
+      await db.writeOne(scope, (session) => products.softDelete(session, id));
     },
     restore: (scope, id) => db.write(scope, async (session) => (await products.restore(session, id)).row),
   };

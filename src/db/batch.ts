@@ -139,7 +139,7 @@ class Batch {
     for (const [index, name] of columns.names.entries()) {
       const text = fields[index];
       const parse = columns.parsers[index];
-      row[name] = text == null || parse === undefined ? null : parse(text);
+      row[name] = text === undefined || text === null || parse === undefined ? null : parse(text);
     }
     this.#rows.push(row);
   }

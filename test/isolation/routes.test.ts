@@ -1,0 +1,181 @@
+import { beforeAll, describe, expect, it } from '@jest/globals';
+import type request from 'supertest';
+import { v7 as uuidv7 } from 'uuid';
+import { useDatabase } from '../support/database.ts';
+import { createHoldings, type Holdings, type Resource } from '../support/holdings.ts';
+import { allRows } from '../support/rows.ts';
+import { plantStrays } from '../support/stray.ts';
+import { password, problemOf, useTenantry } from '../support/tenantry.ts';
+
+const database = useDatabase();
+// Within the window every answer comes from the primary, so that Served-By is no difference between two of them.
+const service = useTenantry(database, { env: { READ_AFTER_WRITE_WINDOW_MS: '3600000' } });
+
+type Route = [route: string, resource: Resource, body?: object];
+
+/** Routes with the id of a resource in the path. */
+const byId: Route[] = [
+  ['GET /v1/users/:id', 'users'],
+  ['PATCH /v1/users/:id', 'users', { name: 'changed' }],
+  ['DELETE /v1/users/:id', 'users'],
+  ['POST /v1/users/:id/restore', 'users'],
+  ['GET /v1/products/:id', 'products'],
+  ['PATCH /v1/products/:id', 'products', { stock: 7 }],
+  ['DELETE /v1/products/:id', 'products'],
+  ['POST /v1/products/:id/restore', 'products'],
+  ['GET /v1/orders/:id', 'orders'],
+  ['PATCH /v1/orders/:id', 'orders', { customerId: null }],
+  ['DELETE /v1/orders/:id', 'orders'],
+  ['POST /v1/orders/:id/restore', 'orders'],
+  ['POST /v1/orders/:id/cancel', 'orders'],
+];
+/** Routes without one, behind a token; see lists.test.ts, too. */
+const collective: Route[] = [
+  ['GET /v1/users', 'users'],
+  ['POST /v1/users', 'users', { email: 'new@user.test', password }],
+  ['GET /v1/products', 'products'],
+  ['POST /v1/products', 'products', { sku: 'new', name: 'new', priceCents: 1, stock: 1 }],
+  ['GET /v1/orders', 'orders'],
+  ['POST /v1/orders', 'orders', { lines: [{ productId: uuidv7(), quantity: 1 }] }],
+  ['GET /v1/me', 'users'],
+];
+/** Routes that take credentials, see credentials.test.ts; and routes that have to do with no tenant. */
+const withoutToken = [
+  'POST /v1/auth/login',
+  'POST /v1/auth/refresh',
+  'POST /v1/auth/logout',
+  'GET /livez',
+  'GET /readyz',
+];
+
+/** Of one length each: jest takes a parameter too many for a callback that the test will call. */
+const single = byId.map(([route, resource, body]) => [route, resource, body] as const);
+const all = [...byId, ...collective].map(([route, resource, body]) => [route, resource, body] as const);
+
+const holdings: Record<string, Holdings> = {};
+beforeAll(async () => {
+  for (const [slug, isolation] of [
+    ['ash', 'shared'],
+    ['birch', 'shared'],
+    ['cedar', 'schema'],
+    ['dogwood', 'schema'],
+  ] as const) {
+    holdings[slug] = await createHoldings(await service.onboard(slug, isolation));
+  }
+  await plantStrays(database);
+});
+
+function heldBy(slug: string): Holdings {
+  const held = holdings[slug];
+  if (held === undefined) throw new Error(`there is no tenant ${slug}`);
+  return held;
+}
+
+function send(client: request.Agent, route: string, id: string, body?: object): request.Test {
+  const [method = '', path = ''] = route.replace(':id', id).split(' ');
+  const call = client[method.toLowerCase() as 'get' | 'post' | 'patch' | 'delete'](path);
+  return body === undefined ? call : call.send(body);
+}
+
+/** All of an answer but what is new in every one: the request's id and times. */
+function lasting({ status, text, headers }: request.Response) {
+  const { 'x-request-id': id, date, 'server-timing': timing, ...others } = headers as Record<string, string>;
+  expect([typeof date, typeof timing]).toEqual(['string', 'string']);
+  return { status, text: text.replace(String(id), ''), headers: others };
+}
+
+interface Layer {
+  rawPath: unknown;
+  handle: { stack?: Layer[] };
+  route?: { path: string; methods: Record<string, boolean> };
+}
+
+function routesOf(layers: readonly Layer[], prefix = ''): string[] {
+  return layers.flatMap(({ route, handle, rawPath }) => {
+    if (route === undefined) {
+      return handle.stack ? routesOf(handle.stack, prefix + (rawPath === '/' ? '' : String(rawPath))) : [];
+    }
+    const methods = Object.keys(route.methods).filter((method) => method !== '_all');
+    const path = (prefix + route.path).replace(/\/$/, '');
+    return methods.map((method) => `${method.toUpperCase()} ${path}`);
+  });
+}
+
+it('every route of the tenant API stands in one of the lists above', () => {
+  const { router } = service.tenantry.tenantApp as unknown as { router: { stack: Layer[] } };
+  const listed = [...[...byId, ...collective].map(([route]) => route), ...withoutToken];
+  expect(routesOf(router.stack).toSorted()).toEqual(listed.toSorted());
+});
+
+describe.each(['ash', 'cedar'])('for a client of the tenant %s', (slug) => {
+  const client = () => heldBy(slug).tenant.client;
+
+  it.each(single)(
+    '%s answers every id that is not there in the same bytes',
+    async (route, resource, body) => {
+      const ids: Record<string, string> = {
+        'of a tenant beside it': heldBy('birch')[resource].live,
+        'of a tenant beside it, deleted': heldBy('birch')[resource].deleted,
+        'in another schema': heldBy('dogwood')[resource].live,
+        'in another schema, deleted': heldBy('dogwood')[resource].deleted,
+        'of another resource': heldBy(slug)[resource === 'users' ? 'products' : 'users'].live,
+      };
+      if (!route.endsWith('/restore')) ids['its own, deleted'] = heldBy(slug)[resource].deleted;
+      const before = await allRows(database);
+      const unknown = await send(client(), route, uuidv7(), body).expect(404);
+      expect(problemOf(unknown)).toMatchObject({ code: 'not_found', errors: [] });
+      for (const [kind, id] of Object.entries(ids)) {
+        const answer = await send(client(), route, id, body);
+        expect([kind, lasting(answer)]).toEqual([kind, lasting(unknown)]);
+      }
+      expect(await allRows(database)).toEqual(before);
+    },
+  );
+
+  it.each(all)(
+    '%s is refused when X-Tenant-ID names another tenant, whether there is one or not',
+    async (route, resource, body) => {
+      const others = ['birch', 'dogwood'].map(heldBy).map((held) => held.tenant);
+      const before = await allRows(database);
+      const claim = (name: string, id: string) => send(client(), route, id, body).set('X-Tenant-ID', name);
+      const unknown = await claim('nobody-at-all', heldBy(slug)[resource].live).expect(403);
+      expect(problemOf(unknown)).toMatchObject({ code: 'tenant_mismatch', errors: [] });
+      for (const other of others) {
+        for (const name of [other.slug, other.id, other.id.toUpperCase()]) {
+          for (const owner of [slug, other.slug]) {
+            const answer = await claim(name, heldBy(owner)[resource].live);
+            expect(lasting(answer)).toEqual(lasting(unknown));
+          }
+        }
+      }
+      expect(await allRows(database)).toEqual(before);
+    },
+  );
+
+  it.each(all)('%s is refused when X-Tenant-ID is no name', async (route, resource, body) => {
+    const before = await allRows(database);
+    for (const name of [`${slug}, birch`, `birch, ${slug}`, '*', '%', `${slug}'--`, '../birch']) {
+      const call = send(client(), route, heldBy(slug)[resource].live, body).set('X-Tenant-ID', name);
+      expect(problemOf(await call.expect(400))).toMatchObject({ code: 'invalid_input' });
+    }
+    expect(await allRows(database)).toEqual(before);
+  });
+
+  it.each(all)('%s is refused without a token', async (route, resource, body) => {
+    const before = await allRows(database);
+    const call = send(service.api(), route, heldBy(slug)[resource].live, body).set('X-Tenant-ID', slug);
+    expect(problemOf(await call.expect(401))).toMatchObject({ code: 'unauthenticated' });
+    expect(await allRows(database)).toEqual(before);
+  });
+
+  it.each(single)('%s reaches its own, with the tenant named or not', async (route, resource, body) => {
+    const { tenant } = heldBy(slug);
+    for (const name of [undefined, tenant.slug, tenant.id, tenant.id.toUpperCase()]) {
+      const own = await createHoldings({ ...tenant, slug: `${slug}-${uuidv7()}` });
+      const id = own[resource][route.endsWith('/restore') ? 'deleted' : 'live'];
+      const call = send(client(), route, id, body);
+      const answer = await (name === undefined ? call : call.set('X-Tenant-ID', name));
+      expect([200, 204]).toContain(answer.status);
+    }
+  });
+});

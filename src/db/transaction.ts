@@ -63,8 +63,7 @@ export async function writeUnit<T>(
       if (lease.client.getTransactionStatus() === 'I') throw endedByItself(lease);
       const [committed, after] = await send([commit, leftBehindStep]);
       // COMMIT of a failed transaction is answered with ROLLBACK and no error: somebody swallowed one.
-      if (committed?.command !== 'COMMIT')
-        throw new Error('A unit of work went on after a statement had failed');
+      if (committed?.command !== 'COMMIT') throw wentOn();
       checkClean(lease, after);
     },
     async fail(send) {
@@ -81,14 +80,19 @@ export async function writeOneUnit<T>(
 ): Promise<T> {
   const context = contextStep(options, 'write');
   let sent = false;
+  let kept = false;
   return runUnit(lease, options, fn, {
     async run(send, step) {
       if (sent) throw new Error('A unit of one statement sent another one');
       sent = true;
       const [, before, result, , after] = await send([begin, context, step, commit, leftBehindStep]);
+      kept = true;
       checkClean(lease, before);
       checkClean(lease, after);
       return rowsOf(result);
+    },
+    async succeed() {
+      if (sent && !kept) throw wentOn();
     },
     async fail(send) {
       if (sent) await rollBack(lease, send);
@@ -155,6 +159,10 @@ function checkClean(lease: Lease, answer: StepResult | undefined): void {
   const { tenant, path } = (answer?.rows[0] ?? {}) as Partial<LeftBehind>;
   lease.connection.searchPath ??= path;
   if (tenant || path !== lease.connection.searchPath) lease.taint('a session-level setting was left behind');
+}
+
+function wentOn(): Error {
+  return new Error('A unit of work went on after a statement had failed');
 }
 
 function endedByItself(lease: Lease): Error {

@@ -111,6 +111,26 @@ describe('a unit of work', () => {
     expect(await db().read(first().scope, look)).toMatchObject(own(first()));
   });
 
+  it('of one statement that swallowed its failure does not pass for kept either', async () => {
+    const swallowing = () =>
+      db().writeOne(first().scope, async (session) => {
+        await outcomeOf(() => session.query('select 1 / 0'));
+        return 'kept';
+      });
+    await expect(swallowing()).rejects.toThrow('went on after a statement had failed');
+    expect(await db().read(first().scope, look)).toMatchObject(own(first()));
+  });
+
+  it('of one statement sends no second one', async () => {
+    const second = () =>
+      db().writeOne(first().scope, async (session) => {
+        await session.query('select 1');
+        await session.query('select 2');
+      });
+    await expect(second()).rejects.toThrow('sent another one');
+    expect(await db().read(first().scope, look)).toMatchObject(own(first()));
+  });
+
   it.each(['commit', 'rollback'])(
     'that ended its transaction by itself, with %s, does not pass for kept',
     async (end) => {

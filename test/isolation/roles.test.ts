@@ -23,7 +23,7 @@ beforeAll(async () => {
   await database.superuser(`
     create role ${bypasser} ${login} bypassrls;
     create role ${member} ${login}; grant tenantry_owner to ${member};
-    create role ${wouldBeMember} ${login} noinherit; grant tenantry_owner to ${wouldBeMember} with inherit false;
+    create role ${wouldBeMember} ${login} noinherit; grant tenantry_owner to ${wouldBeMember};
     create role ${wouldBeBypasser} ${login}; grant ${bypasser} to ${wouldBeBypasser};`);
   for (const role of [bypasser, member, wouldBeMember, wouldBeBypasser]) {
     await database.superuser(`do $$ begin

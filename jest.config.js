@@ -30,7 +30,7 @@ export default {
       ...common,
       displayName: 'serial',
       runner: '<rootDir>/test/support/serial-runner.mjs',
-      testMatch: ['<rootDir>/test/{replication,cluster,process}/**/*.test.ts'],
+      testMatch: ['<rootDir>/test/{replication,faults,cluster,process,history}/**/*.test.ts'],
     },
   ],
 };

@@ -99,7 +99,7 @@ async function startReplicas(
     state.replicaPorts[replica] = await startOnFreePort(server, state.replicaPorts[replica], taken, (port) =>
       configure(server.dataDir, { port, durable, replicas: replicas.length }, following, workshop.account),
     );
-    await waitUntilStreaming(primary, replica);
+    await waitUntilStreaming(primary, slotOf(replica));
   };
   await Promise.all(
     replicas.map(async (server, replica) => {

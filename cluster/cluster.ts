@@ -78,7 +78,8 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     progress(`Starting PostgreSQL: a primary and ${replicas} ${replicas === 1 ? 'replica' : 'replicas'}`);
     await bringUp(assembly, plan, isNew);
     await writeState(dir, { ...state, complete: true });
-    return createCluster(assembly, workshop, windUp);
+    const household = { account, replicatorPassword: state.replicatorPassword, durable, replicas };
+    return createCluster(assembly, household, windUp);
   } catch (error) {
     await windUp().catch(() => {});
     throw error;

@@ -76,6 +76,47 @@ export async function copyAsReplica(
   await rename(draft, replicaDir);
 }
 
+/** What a copy of a running server must not have: its log comes by streaming, the rest is of its processes. */
+const EMPTIED = new Set([
+  ...['pg_wal', 'pg_replslot', 'pg_dynshmem', 'pg_notify', 'pg_serial', 'pg_snapshots', 'pg_stat_tmp'],
+  'pg_subtrans',
+]);
+
+/**
+ * Copies the directory of a server that runs and has a backup begun; the copy will follow it. Whole or not at all, as
+ * above.
+ * @param endBackup called when all is copied; gives the text of `backup_label`, from which the copy knows where to begin
+ */
+export async function copyRunning(
+  primaryDir: string,
+  replicaDir: string,
+  account: Account | undefined,
+  endBackup: () => Promise<string>,
+): Promise<void> {
+  const draft = await makeDraft(replicaDir, account);
+  const names = (await readdir(primaryDir)).filter(
+    (name) => !EMPTIED.has(name) && !name.startsWith('postmaster.'),
+  );
+  await run(
+    'cp',
+    ['-RPp', ...names.map((name) => join(primaryDir, name)), draft],
+    account,
+    dirname(replicaDir),
+  ).catch((error: Error) => {
+    // Temporary files come and go while a server runs.
+    const complaints = error.message.split('\n');
+    if (!complaints.every((line) => line.endsWith('No such file or directory'))) throw error;
+  });
+  for (const name of EMPTIED) {
+    await mkdir(join(draft, name), { mode: 0o700 });
+    await giveTo(account, join(draft, name));
+  }
+  await writeOwned(join(draft, 'backup_label'), await endBackup(), account);
+  await writeOwned(join(draft, STANDBY_SIGNAL), '', account);
+  await rm(replicaDir, { recursive: true, force: true });
+  await rename(draft, replicaDir);
+}
+
 /** Writes the settings. With `following`, also forgets what the faults of an earlier run have left behind. */
 export async function configure(
   dataDir: string,

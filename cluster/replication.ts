@@ -8,9 +8,12 @@ const STREAMING_MS = 10_000;
 const CATCH_UP_MS = 60_000;
 const PROMOTE_S = 30;
 
-/** Names a replica's slot and its connection. Only lower case letters, digits and underscores are allowed in slots. */
-export function slotOf(replica: number): string {
-  return `replica_${replica + 1}`;
+/**
+ * Names a replica's slot and its connection. Only lower case letters, digits and underscores are allowed in slots. The
+ * first primary needs one when it has become a replica of another.
+ */
+export function slotOf(node: number | 'primary'): string {
+  return `replica_${node === 'primary' ? 0 : node + 1}`;
 }
 
 /**
@@ -39,13 +42,24 @@ export async function prepareSlots(primary: Server, replicas: number, password: 
   });
 }
 
+/** What a replica of a promoted server hangs on; one that is there already is kept. */
+export async function prepareSlot(primary: Server, slot: string): Promise<void> {
+  await primary.withConnection((ask) =>
+    ask(
+      `select pg_create_physical_replication_slot($1, true)
+        where not exists (select from pg_replication_slots where slot_name = $1)`,
+      [slot],
+    ),
+  );
+}
+
 /** Resolves when the primary says that this replica streams. A replica answers queries some time before it does. */
-export function waitUntilStreaming(primary: Server, replica: number): Promise<void> {
+export function waitUntilStreaming(primary: Server, slot: string): Promise<void> {
   return primary.withConnection((ask) =>
-    waitUntil(`replica ${replica} streams from the primary`, STREAMING_MS, async () => {
+    waitUntil(`${slot} streams from the ${primary.name}`, STREAMING_MS, async () => {
       const rows = await ask(
         `select from pg_stat_replication where application_name = $1 and state = 'streaming'`,
-        [slotOf(replica)],
+        [slot],
       );
       return rows.length > 0;
     }).then(() => {}),

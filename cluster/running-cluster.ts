@@ -1,12 +1,16 @@
 /** The handle on a cluster that is up: its URLs, its faults, its end. */
 import type { Assembly } from './assembly.ts';
-import { isReplica, type Workshop } from './data-directory.ts';
+import { isReplica } from './data-directory.ts';
 import { cut, delay, during, hurry, pause, reconnect, resume } from './faults.ts';
+import { follow, type Household, rebuild } from './following.ts';
 import { HOST } from './port.ts';
-import { promote, waitUntilCaughtUp, waitUntilStreaming } from './replication.ts';
+import { promote, slotOf, waitUntilCaughtUp, waitUntilStreaming } from './replication.ts';
 import type { Server } from './server.ts';
 
-/** Replicas are counted from 0, as in `replicaUrls`. */
+/**
+ * One of the servers: the first primary, or a replica, counted from 0 as in `replicaUrls`. It keeps this name and its URL
+ * when a promotion changes the roles.
+ */
 export type Node = 'primary' | number;
 
 export interface Urls {
@@ -21,25 +25,40 @@ export interface Cluster extends Urls {
   urlsFor(database: string, user: string, password: string): Urls;
 
   /** Runs `fn` while the replica receives but does not replay; it has stopped replaying when `fn` begins. */
-  pauseReplay<T>(replica: number, fn: () => Promise<T>): Promise<T>;
+  pauseReplay<T>(replica: Node, fn: () => Promise<T>): Promise<T>;
   /**
    * Runs `fn` while the replica has no connection to its primary. It goes on answering reads. Resolves when it streams
    * again, unless `fn` has left one of the two dead.
    */
-  cutOff<T>(replica: number, fn: () => Promise<T>): Promise<T>;
+  cutOff<T>(replica: Node, fn: () => Promise<T>): Promise<T>;
   /** Runs `fn` while the replica replays each commit `delayMs` late. */
-  delayApply<T>(replica: number, delayMs: number, fn: () => Promise<T>): Promise<T>;
+  delayApply<T>(replica: Node, delayMs: number, fn: () => Promise<T>): Promise<T>;
 
   /** SIGKILL of the postmaster and its backends. Resolves when the process is gone and its port is closed. */
   kill(node: Node): Promise<void>;
+  /** As an administrator stops a server: `fast` ends its sessions with a word, `immediate` as good as without. */
+  halt(node: Node, mode: 'fast' | 'immediate'): Promise<void>;
   /** SIGSTOP of the postmaster: new connections hang, existing ones still work. */
   freeze(node: Node): Promise<void>;
   /** SIGCONT. */
   thaw(node: Node): Promise<void>;
-  /** Starts a killed server again, on its port; one that runs is stopped first. A replica streams when this resolves. */
+  /** Starts a killed or halted server again, on its port; one that runs is stopped first. A replica streams when this resolves. */
   restart(node: Node): Promise<void>;
-  /** Makes a primary of a replica; resolves when it takes writes. The next start of the cluster makes it a replica anew. */
-  promote(replica: number): Promise<void>;
+  /**
+   * Makes a primary of a replica; resolves when it takes writes. The other servers are left as they are. The next start
+   * of the cluster makes it a replica of the first primary anew.
+   */
+  promote(replica: Node): Promise<void>;
+  /**
+   * Turns a replica to the server that was promoted last. @throws when it has replayed more than that one had when it was
+   * promoted: then only `rebuild` helps
+   */
+  follow(replica: Node): Promise<void>;
+  /**
+   * Makes a server, the old primary as well, a replica of the one that was promoted last, which goes on serving. Resolves
+   * when it streams. A cluster whose first primary was rebuilt cannot be started again: its data is elsewhere.
+   */
+  rebuild(node: Node): Promise<void>;
 
   /**
    * Resolves when the replicas have replayed all that the primary has written up to now. Left out are those that are
@@ -53,12 +72,16 @@ export interface Cluster extends Urls {
 /** @param windUp stops all servers and lets go of the folder */
 export function createCluster(
   { primary, replicas }: Assembly,
-  workshop: Workshop,
+  household: Household,
   windUp: () => Promise<void>,
 ): Cluster {
-  const heldBack = new Set<number>();
-  const cutOff = new Set<number>();
+  /** Promoted last. */
+  let leader = primary;
+  const upstreams = new Map(replicas.map((replica) => [replica, primary]));
+  const heldBack = new Set<Node>();
+  const cutOff = new Set<Node>();
   const restarts = new Set<Promise<void>>();
+  const nodes: Node[] = ['primary', ...replicas.keys()];
   let stopped: Promise<void> | undefined;
 
   function serverOf(node: Node): Server {
@@ -68,18 +91,21 @@ export function createCluster(
     return server;
   }
 
-  const follows = (replica: number): boolean =>
-    serverOf(replica).running && isReplica(serverOf(replica).dataDir) && !cutOff.has(replica);
+  const follows = (node: Node): boolean =>
+    serverOf(node).running && isReplica(serverOf(node).dataDir) && !cutOff.has(node);
 
-  async function streamsAgain(replica: number): Promise<void> {
-    if (follows(replica) && primary.running && !primary.frozen) await waitUntilStreaming(primary, replica);
+  async function streamsAgain(node: Node): Promise<void> {
+    const upstream = upstreams.get(serverOf(node));
+    if (follows(node) && upstream?.running && !upstream.frozen) {
+      await waitUntilStreaming(upstream, slotOf(node));
+    }
   }
 
   async function start(node: Node): Promise<void> {
     const server = serverOf(node);
     await server.stop();
     await server.start(server.port);
-    if (node !== 'primary') await streamsAgain(node);
+    await streamsAgain(node);
   }
 
   function urlsFor(database: string, user: string, password: string): Urls {
@@ -116,7 +142,7 @@ export function createCluster(
           await cut(server);
         },
         async () => {
-          await reconnect(server, workshop.account);
+          await reconnect(server, household.account);
           cutOff.delete(replica);
           await streamsAgain(replica);
         },
@@ -127,12 +153,13 @@ export function createCluster(
       const server = serverOf(replica);
       return during(
         () => delay(server, delayMs),
-        () => hurry(server, workshop.account),
+        () => hurry(server, household.account),
         fn,
       );
     },
 
     kill: async (node) => serverOf(node).kill(),
+    halt: async (node, mode) => serverOf(node).halt(mode),
     freeze: async (node) => serverOf(node).freeze(),
     thaw: async (node) => serverOf(node).thaw(),
     async restart(node) {
@@ -141,13 +168,29 @@ export function createCluster(
       restarts.add(restarted);
       await restarted.finally(() => restarts.delete(restarted));
     },
-    promote: async (replica) => promote(serverOf(replica)),
+    async promote(replica) {
+      const server = serverOf(replica);
+      await promote(server);
+      leader = server;
+      upstreams.delete(server);
+    },
+    async follow(replica) {
+      await follow(serverOf(replica), leader, slotOf(replica), household);
+      upstreams.set(serverOf(replica), leader);
+    },
+    async rebuild(node) {
+      if (serverOf(node) === leader) throw new Error(`The ${leader.name} is what others are made from`);
+      await rebuild(serverOf(node), leader, slotOf(node), household);
+      upstreams.set(serverOf(node), leader);
+      heldBack.delete(node);
+    },
 
     async caughtUp() {
-      const waitFor = replicas.filter(
-        (server, replica) => follows(replica) && !server.frozen && !heldBack.has(replica),
-      );
-      await waitUntilCaughtUp(primary, waitFor);
+      const waitFor = nodes
+        .filter((node) => upstreams.get(serverOf(node)) === leader && follows(node) && !heldBack.has(node))
+        .map(serverOf)
+        .filter((server) => !server.frozen);
+      await waitUntilCaughtUp(leader, waitFor);
     },
     stop() {
       // A server that is just being restarted would survive.

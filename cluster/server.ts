@@ -26,6 +26,8 @@ export interface Server {
   stop(): Promise<void>;
   /** SIGKILL; resolves when the process is gone and its port is closed. */
   kill(): Promise<void>;
+  /** As `pg_ctl stop` in that mode; resolves when the process is gone. */
+  halt(mode: 'fast' | 'immediate'): Promise<void>;
   freeze(): void;
   thaw(): void;
   url(): string;
@@ -135,6 +137,13 @@ export function createServer(
     await waitUntil(`port ${port} is closed`, SIGNAL_MS, () => isClosed(port));
   }
 
+  async function halt(mode: 'fast' | 'immediate'): Promise<void> {
+    const child = current;
+    if (child?.pid === undefined) return;
+    signal(child.pid, mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
+    await waitUntil(`the ${name} has stopped`, SIGNAL_MS, () => hasEnded(child));
+  }
+
   function send(signalName: 'SIGSTOP' | 'SIGCONT'): void {
     if (current?.pid === undefined) throw new Error(`The ${name} is not running`);
     signal(current.pid, signalName);
@@ -160,6 +169,7 @@ export function createServer(
     start,
     stop,
     kill,
+    halt,
     freeze: () => send('SIGSTOP'),
     thaw: () => send('SIGCONT'),
     url,

@@ -5,6 +5,7 @@ import { createTokens, deriveKey } from './auth/tokens.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Config, requireSetting } from './config.ts';
 import { clusterRoutes } from './control/cluster/routes.ts';
+import { connectionBudget, overdrawn } from './control/connections.ts';
 import { createDirectory, type Directory } from './control/directory.ts';
 import { examine, type Finding } from './control/doctor.ts';
 import { createMigrator } from './control/migrations/migrator.ts';
@@ -19,6 +20,7 @@ import {
   createControlDatabase,
   createDatabase,
   type Database,
+  type DatabaseOptions,
   schemaName,
 } from './db/index.ts';
 import { orderRoutes } from './features/orders/routes.ts';
@@ -32,9 +34,12 @@ import { createUserService, insertOwner, type UserService } from './features/use
 import { type AppParts, createApp, type Mount } from './http/app.ts';
 import { authenticateOperator, authenticateUser } from './http/authenticate.ts';
 import { consistency } from './http/consistency.ts';
+import { createConsistencyTokens } from './http/consistency-token.ts';
 import type { Health } from './http/health.ts';
 import { createLists, type Lists } from './http/list.ts';
 import { tenantOfCredential } from './http/resolve-tenant.ts';
+import { buildSightings } from './sightings.ts';
+import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts';
 
 /** Everything is made here, once. Nothing connects before `start()`. */
 
@@ -44,6 +49,8 @@ export interface Overrides {
   logger?: Logger;
   /** Where the migration ladders are. */
   migrationsFolder?: string;
+  /** How the data plane remembers and chooses: replaced to see that tests notice when a protection is missing. */
+  database?: Pick<DatabaseOptions, 'sightings' | 'route'>;
 }
 
 /** The largest JSON body taken. */
@@ -55,16 +62,21 @@ export interface Kernel {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly passwords: Passwords;
+  readonly telemetry: Telemetry;
   readonly migrationsFolder: string | undefined;
+  readonly database: Overrides['database'];
 }
 
 export function createKernel(config: Config, overrides: Overrides = {}): Kernel {
+  const { clock = systemClock, logger = pino({ level: config.LOG_LEVEL }) } = overrides;
   return {
     config,
-    clock: overrides.clock ?? systemClock,
-    logger: overrides.logger ?? pino({ level: config.LOG_LEVEL }),
+    clock,
+    logger,
+    telemetry: createTelemetry({ slowStatementMs: config.SLOW_QUERY_MS, clock, logger }),
     passwords: createPasswords(config.BCRYPT_COST),
     migrationsFolder: overrides.migrationsFolder,
+    database: overrides.database,
   };
 }
 
@@ -85,17 +97,23 @@ export interface DataPlane {
   stop(): Promise<void>;
 }
 
-export function buildDataPlane({ config, clock, logger, passwords }: Kernel): DataPlane {
+export function buildDataPlane(kernel: Kernel): DataPlane {
+  const { config, clock, logger, passwords, telemetry, database } = kernel;
+  const seen = buildSightings(kernel);
   const db = createDatabase({
+    sightings: seen.make,
     primaryUrl: requireSetting(config, 'DATABASE_URL'),
     replicaUrls: config.DATABASE_REPLICA_URLS,
     poolMax: config.DATABASE_POOL_MAX,
     prepared: config.DATABASE_PREPARED_STATEMENTS === 'on',
     readAfterWriteWindowMs: config.READ_AFTER_WRITE_WINDOW_MS,
     maxReplicaLagMs: config.MAX_REPLICA_LAG_MS,
+    spillover: { perSecond: config.PRIMARY_SPILLOVER_RPS, burst: config.PRIMARY_SPILLOVER_BURST },
     clock,
+    observer: telemetry.database,
     onNodeChange: (node) => logger.warn({ node: node.name, state: node.state }, 'a node changed its state'),
     onIdleError: idleErrorLog(logger),
+    ...database,
   });
   return {
     db,
@@ -103,8 +121,14 @@ export function buildDataPlane({ config, clock, logger, passwords }: Kernel): Da
     users: createUserService({ db, passwords }),
     products: createProductService(db),
     orders: createOrderService(db),
-    start: () => db.start(),
-    stop: () => db.stop(),
+    async start() {
+      await seen.start();
+      await db.start();
+    },
+    async stop() {
+      await db.stop();
+      seen.stop();
+    },
   };
 }
 
@@ -122,12 +146,13 @@ export interface ControlPlane {
 
 /** @param directory told of new tenants; absent where no data plane is served */
 export function buildControlPlane(kernel: Kernel, directory?: Directory): ControlPlane {
-  const { config, clock, logger, passwords, migrationsFolder } = kernel;
+  const { config, clock, logger, passwords, telemetry, migrationsFolder } = kernel;
   const adminUrl = requireSetting(config, 'DATABASE_ADMIN_URL');
   const database = createControlDatabase({
     url: adminUrl,
     schema: schemaName('control'),
     clock,
+    observer: telemetry.database,
     onIdleError: idleErrorLog(logger),
   });
   const migrator = createMigrator({
@@ -187,8 +212,9 @@ export interface Tenantry {
 
 export function build(config: Config, overrides: Overrides = {}): Tenantry {
   const kernel = createKernel(config, overrides);
-  const { clock, logger } = kernel;
+  const { clock, logger, telemetry } = kernel;
   const data = buildDataPlane(kernel);
+  telemetry.watch(() => data.db.nodes());
   const control =
     config.DATABASE_ADMIN_URL === undefined ? undefined : buildControlPlane(kernel, data.directory);
 
@@ -199,28 +225,37 @@ export function build(config: Config, overrides: Overrides = {}): Tenantry {
     nodes: () => data.db.nodes(),
   };
   const lists = createLists(deriveKey(requireSetting(config, 'JWT_SECRET'), 'page cursors'));
-  const common: Omit<AppParts, 'routes' | 'corsOrigins'> = {
+  const common: Omit<AppParts, 'routes' | 'corsOrigins' | 'observer'> = {
     clock,
     logger,
     health,
     trustProxy: config.TRUST_PROXY,
     bodyLimitBytes,
+    deadlineMs: config.REQUEST_DEADLINE_MS,
   };
 
   return {
     tenantApp: createApp({
       ...common,
+      observer: telemetry.requests('tenant'),
       corsOrigins: config.CORS_ORIGINS,
       routes: tenantMounts(kernel, data, lists),
     }),
     adminApp:
       control &&
-      createApp({ ...common, corsOrigins: [], routes: control.mounts(lists, () => data.db.nodes()) }),
+      createApp({
+        ...common,
+        observer: telemetry.requests('admin'),
+        metrics: () => telemetry.expose(),
+        corsOrigins: [],
+        routes: control.mounts(lists, () => data.db.nodes()),
+      }),
     data,
     control,
     logger,
     async start() {
       await data.start();
+      await warnOfConnections(kernel, data);
       await control?.ensureOperator();
     },
     beginDraining() {
@@ -231,6 +266,16 @@ export function build(config: Config, overrides: Overrides = {}): Tenantry {
       await data.stop();
     },
   };
+}
+
+async function warnOfConnections({ config, logger }: Kernel, { db }: DataPlane): Promise<void> {
+  try {
+    const tooMany = overdrawn(await connectionBudget(config, db));
+    if (tooMany !== undefined) logger.warn(`connections: ${tooMany}`);
+  } catch (error) {
+    // No reason not to start.
+    logger.warn({ error: (error as Error).message }, 'connections: could not be counted');
+  }
 }
 
 /** Examines the parts that the configuration names. */
@@ -268,10 +313,18 @@ function tenantMounts({ config, clock, passwords }: Kernel, data: DataPlane, lis
   });
   const findTenant = (slugOrId: string) => directory.find(slugOrId);
   const identified = [authenticateUser(tokens), tenantOfCredential(findTenant)];
-  const before = [...identified, consistency('session')];
+  const consistencyTokens = createConsistencyTokens({
+    key: deriveKey(requireSetting(config, 'JWT_SECRET'), 'consistency tokens'),
+    systemId: () => db.systemId(),
+    standstillMs: () => db.standstillMs(),
+    windowMs: config.READ_AFTER_WRITE_WINDOW_MS,
+    clock,
+  });
+  const reading = (kind: 'strong' | 'session') => consistency({ kind }, consistencyTokens);
+  const before = [...identified, reading('session')];
   return [
     { path: '/v1/auth', before: [], router: authRoutes(sessions, findTenant) },
-    { path: '/v1/me', before: [...identified, consistency('strong')], router: meRoutes(sessions) },
+    { path: '/v1/me', before: [...identified, reading('strong')], router: meRoutes(sessions) },
     { path: '/v1/users', before, router: userRoutes(users, lists) },
     { path: '/v1/products', before, router: productRoutes(products, lists) },
     { path: '/v1/orders', before, router: orderRoutes(orders, lists) },

@@ -45,13 +45,28 @@ export const settings = {
   READ_AFTER_WRITE_WINDOW_MS: {
     schema: integer(0, 3_600_000),
     default: '5000',
-    about: 'After a write, reads of the same actor go to the primary for this long. Milliseconds.',
+    about: 'For this long after a write, reads of the same actor must have it. Milliseconds.',
   },
   MAX_REPLICA_LAG_MS: {
     schema: integer(0, 3_600_000),
     default: '2000',
     about:
       'A replica further behind than this is not read. At most READ_AFTER_WRITE_WINDOW_MS. Milliseconds.',
+  },
+  PRIMARY_SPILLOVER_RPS: {
+    schema: integer(0, 1_000_000),
+    about:
+      'Reads a second, per process, that the primary takes over from replicas that have dropped out; the rest gets 503. Unset: all.',
+  },
+  PRIMARY_SPILLOVER_BURST: {
+    schema: integer(1, 1_000_000),
+    about: 'Of these, at once at most. Unset: as many as in one second.',
+  },
+  REDIS_URL: {
+    schema: redisUrl(),
+    about:
+      'Redis or Valkey, in which processes tell each other what actors wrote. Without it each knows its own writes only.',
+    secret: true,
   },
   JWT_SECRET: {
     schema: z.string().min(32, 'at least 32 characters are needed: openssl rand -base64 48'),
@@ -92,10 +107,20 @@ export const settings = {
     default: 'info',
     about: 'Lines below this level are left out.',
   },
+  SLOW_QUERY_MS: {
+    schema: integer(0, 600_000),
+    default: '500',
+    about: 'Statements that take this long or longer are logged, by name. 0: none. Milliseconds.',
+  },
   TRUST_PROXY: {
     schema: z.string().transform(splitList),
     default: '',
     about: 'Addresses or networks of proxies whose X-Forwarded-* count, separated by commas. Empty: none.',
+  },
+  REQUEST_DEADLINE_MS: {
+    schema: integer(1, 3_600_000),
+    about:
+      'Work for a request that takes longer is cancelled and answered with 504; a commit is not. Milliseconds. Unset: no limit but those of PostgreSQL.',
   },
   SHUTDOWN_GRACE_MS: {
     schema: integer(0, 600_000),
@@ -181,6 +206,9 @@ function* contradictions(config: Config): Generator<string> {
   if (config.DATABASE_URL !== undefined && config.DATABASE_REPLICA_URLS?.includes(config.DATABASE_URL)) {
     yield 'DATABASE_REPLICA_URLS names the primary of DATABASE_URL';
   }
+  if (config.PRIMARY_SPILLOVER_BURST !== undefined && config.PRIMARY_SPILLOVER_RPS === undefined) {
+    yield 'PRIMARY_SPILLOVER_BURST belongs to PRIMARY_SPILLOVER_RPS';
+  }
   if (config.production) yield* productionProblems(config);
 }
 
@@ -241,6 +269,15 @@ function postgresUrl() {
     .refine(
       (text) => URL.canParse(text) && /^postgres(ql)?:$/.test(new URL(text).protocol),
       'a URL like postgresql://user:password@host:5432/database is needed',
+    );
+}
+
+function redisUrl() {
+  return z
+    .string()
+    .refine(
+      (text) => URL.canParse(text) && /^rediss?:$/.test(new URL(text).protocol),
+      'a URL like redis://user:password@host:6379/0 is needed; rediss:// for TLS',
     );
 }
 

@@ -24,6 +24,8 @@ export const errorTable = {
   payload_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'The media type is not supported' },
   unprocessable: { status: 422, title: 'The values cannot be stored together' },
+  /** Nobody reads this answer; it is for the log, where 499 is the custom. */
+  client_closed_request: { status: 499, title: 'The client has closed the request' },
   internal: { status: 500, title: 'Something went wrong on our side' },
   unavailable: { status: 503, title: 'The service cannot answer at the moment' },
   tenant_migrating: { status: 503, title: 'The tenant is being migrated' },

@@ -29,13 +29,13 @@ function sourcesIn(...folders: string[]): Source[] {
 const edges: { room: RegExp; may: string[] }[] = [
   { room: /^src\/main\.ts$/, may: ['src/config.ts', 'src/serve.ts'] },
   { room: /^src\/serve\.ts$/, may: ['node:', 'src/build.ts', 'src/config.ts', 'src/http/server.ts'] },
-  { room: /^src\/build\.ts$/, may: ['express', 'pino', 'src/'] },
+  { room: /^src\/(build|sightings)\.ts$/, may: ['express', 'pino', 'src/'] },
   { room: /^src\/config\.ts$/, may: ['zod'] },
   { room: /^src\/(errors|clock)\.ts$/, may: [] },
   {
     room: /^src\/db\//,
     may: [
-      ...['node:', 'pg', 'pg-protocol', 'pg/lib/utils.js', 'knex', 'uuid'],
+      ...['node:', 'pg', 'pg-protocol', 'pg/lib/utils.js', '@redis/client', 'knex', 'uuid'],
       ...['src/db/', 'src/errors.ts', 'src/clock.ts'],
     ],
   },
@@ -50,6 +50,13 @@ const edges: { room: RegExp; may: string[] }[] = [
       'src/auth/',
       'src/errors.ts',
       'src/clock.ts',
+    ],
+  },
+  {
+    room: /^src\/telemetry\//,
+    may: [
+      ...['prom-client', '@opentelemetry/api', 'pino', 'src/telemetry/', 'src/clock.ts'],
+      ...['src/db/index.ts', 'src/http/observation.ts', 'src/http/metrics.ts'],
     ],
   },
   {
@@ -107,6 +114,7 @@ const edges: { room: RegExp; may: string[] }[] = [
     ],
   },
   { room: /^cluster\//, may: ['node:', 'pg', 'cluster/'] },
+  { room: /^demo\//, may: ['node:', 'cluster/', 'demo/', 'seeds/'] },
   { room: /^migrations\//, may: ['knex', 'migrations/'] },
   { room: /^seeds\//, may: ['seeds/'] },
 ];
@@ -123,12 +131,12 @@ function edge(): string[] {
 const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
   {
     spelling: /\bprocess\.env\b/,
-    only: /^(src\/main\.ts|src\/cli\/main\.ts|knexfile\.ts|cluster\/.*)$/,
+    only: /^(src\/main\.ts|src\/cli\/main\.ts|knexfile\.ts|(cluster|demo)\/.*)$/,
     why: 'the environment is read at the edges',
   },
   {
-    spelling: /\bnew (Pool|Client)\b/,
-    only: /^(src\/db\/pool\.ts|cluster\/.*)$/,
+    spelling: /\bnew (Pool|Client|Connection)\b/,
+    only: /^(src\/db\/(pool|cancel)\.ts|cluster\/.*)$/,
     why: 'connections are made where their errors are handled',
   },
   {
@@ -151,6 +159,16 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
     only: /^(src\/db\/table\.ts|src\/control\/migrations\/.*|knexfile\.ts|migrations\/.*)$/,
     why: 'knex compiles filters and runs migrations',
   },
+  {
+    spelling: /from '(prom-client|@opentelemetry\/.*)'/,
+    only: /^src\/telemetry\//,
+    why: 'figures and spans have one room',
+  },
+  {
+    spelling: /from '@redis\//,
+    only: /^src\/db\/redis\.ts$/,
+    why: 'Redis is one way to share what was written',
+  },
   { spelling: /from '(jsonwebtoken|bcrypt)'/, only: /^src\/auth\//, why: 'credentials have one room' },
   {
     spelling: /\bDate\.now\b|\bnew Date\(\)/,
@@ -165,7 +183,7 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
 ];
 
 describe('the rooms', () => {
-  const sources = sourcesIn('src', 'cluster', 'migrations', 'seeds');
+  const sources = sourcesIn('src', 'cluster', 'demo', 'migrations', 'seeds');
 
   it('import only what they may', () => {
     expect(sources.flatMap(forbiddenImports)).toEqual([]);

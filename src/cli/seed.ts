@@ -40,7 +40,7 @@ async function seedTenant(data: DataPlane, slug: string): Promise<void> {
   const scope: TenantScope = {
     tenant: entry.tenant,
     actor: { kind: 'platform', id: 'seed', role: 'owner' },
-    consistency: { level: 'strong' },
+    consistency: { level: { kind: 'strong' } },
   };
   const { products, orders, users } = data;
   if ((await products.count(scope)) === 0) await products.createMany(scope, demoProducts(slug));

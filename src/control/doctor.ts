@@ -1,5 +1,6 @@
 import type { Config } from '../config.ts';
-import { type ControlDatabase, type Database, schemaName } from '../db/index.ts';
+import type { ControlDatabase, Database } from '../db/index.ts';
+import { connectionBudget } from './connections.ts';
 import type { Runner } from './migrations/runner.ts';
 
 /** One thing that was looked at. `warn` works but wants attention; `fail` does not work or is not safe. */
@@ -15,9 +16,6 @@ export interface DoctorParts {
   db: Database | undefined;
   control: { database: ControlDatabase; runner: Runner } | undefined;
 }
-
-/** Connections that one process opens beside its serving pools: probes, control plane, migrator. */
-const besideThePool = { perNode: 1, control: 4, migrator: 4 };
 
 /** Looks at everything a start depends on. Never throws: what cannot be looked at is a finding. */
 export async function examine({ config, db, control }: DoctorParts): Promise<Finding[]> {
@@ -44,7 +42,7 @@ export async function examine({ config, db, control }: DoctorParts): Promise<Fin
         detail: `${state}${lag}`,
       });
     }
-    await look('connections', () => connectionBudget(config, db));
+    await look('connections', () => connections(config, db));
   }
   if (control !== undefined) {
     await look('migrations', () => pendingMigrations(control.runner));
@@ -60,16 +58,8 @@ async function replicasSettled(db: Database): Promise<void> {
   }
 }
 
-async function connectionBudget(config: Config, db: Database): Promise<Omit<Finding, 'check'>> {
-  const [row] = await db.lookUp<{ max: number }>(
-    schemaName('control'),
-    `select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int as max`,
-    [],
-  );
-  const max = row?.max ?? 0;
-  const needed =
-    config.DATABASE_POOL_MAX + besideThePool.perNode + besideThePool.control + besideThePool.migrator;
-  const processes = Math.floor(max / needed);
+async function connections(config: Config, db: Database): Promise<Omit<Finding, 'check'>> {
+  const { needed, max, processes } = await connectionBudget(config, db);
   const detail = `one process opens up to ${needed} on the primary, which takes ${max}: room for ${processes}`;
   return { verdict: processes === 0 ? 'fail' : processes === 1 ? 'warn' : 'ok', detail };
 }

@@ -15,6 +15,8 @@ import { getTypeParser } from './types.ts';
 export interface Step {
   text: string;
   values?: readonly unknown[];
+  /** For people: what logs and traces call it. */
+  name?: string;
 }
 
 export type Row = Record<string, unknown>;
@@ -61,6 +63,8 @@ interface Connection {
 }
 
 const knownByConnection = new WeakMap<object, Map<string, Known>>();
+/** PostgreSQL counts the values of a statement in 16 bits. */
+const maxValues = 65_535;
 /** A statement with a dynamic part must not fill the memory of every connection: beyond this they are not kept. */
 const maxKnown = 1000;
 
@@ -73,9 +77,11 @@ class Batch {
   readonly #steps: readonly Step[];
   readonly #prepared: boolean;
   readonly #statements: Known[] = [];
+  readonly #parsing = new Set<Known>();
   readonly #result: StepResult[] = [];
   #rows: Row[] = [];
   #failed = false;
+  #unreadable: Error | null = null;
 
   constructor(steps: readonly Step[], prepared: boolean) {
     this.#steps = steps;
@@ -95,9 +101,13 @@ class Batch {
   }
 
   #write(connection: Connection, { text, values = [] }: Step, messages: Buffer[]): void {
+    if (values.length > maxValues) throw new RangeError(`A statement takes ${maxValues} values at most`);
     const statement = this.#statement(connection, text);
     this.#statements.push(statement);
-    if (!statement.parsed) messages.push(serialize.parse({ name: statement.name, text, types: [] }));
+    if (!statement.parsed && !this.#parsing.has(statement)) {
+      this.#parsing.add(statement);
+      messages.push(serialize.parse({ name: statement.name, text, types: [] }));
+    }
     messages.push(
       serialize.bind({ statement: statement.name, values: [...values], valueMapper: prepareValue }),
     );
@@ -135,13 +145,12 @@ class Batch {
   handleDataRow({ fields }: { fields: (string | null)[] }): void {
     const columns = this.#current()?.columns;
     if (!columns) return;
-    const row: Row = {};
-    for (const [index, name] of columns.names.entries()) {
-      const text = fields[index];
-      const parse = columns.parsers[index];
-      row[name] = text === undefined || text === null || parse === undefined ? null : parse(text);
+    try {
+      this.#rows.push(rowOf(columns, fields));
+    } catch (error) {
+      // Thrown from here it would end the process: the socket called us.
+      this.#unreadable ??= error as Error;
     }
-    this.#rows.push(row);
   }
 
   handleCommandComplete({ text }: { text: string }): void {
@@ -174,14 +183,26 @@ class Batch {
   }
 
   handleReadyForQuery(): void {
-    if (!this.#failed) this.callback(null, this.#result);
+    if (!this.#failed) this.callback(this.#unreadable, this.#result);
   }
 
   handlePortalSuspended(): void {}
 
-  handleCopyInResponse(connection: { sendCopyFail(message: string): void }): void {
+  handleCopyInResponse(connection: { sendCopyFail(message: string): void; sync(): void }): void {
     connection.sendCopyFail('COPY is not part of a batch');
+    // COPY has swallowed the Sync when that was next. Any other message is the end of the connection.
+    if (this.#result.length === this.#steps.length - 1) connection.sync();
   }
 
   handleCopyData(): void {}
+}
+
+function rowOf({ names, parsers }: Columns, fields: readonly (string | null)[]): Row {
+  const row: Row = {};
+  for (const [index, name] of names.entries()) {
+    const text = fields[index];
+    const parse = parsers[index];
+    row[name] = text === undefined || text === null || parse === undefined ? null : parse(text);
+  }
+  return row;
 }

@@ -1,57 +1,119 @@
 import type { Clock } from '../clock.ts';
+import { furthest, type Position } from './position.ts';
 import type { Decision } from './router.ts';
 import type { TenantScope } from './scope.ts';
 
-/** How fresh the reads of a request must be, and what came of it. One object per request. */
+/**
+ * How fresh the reads of a request must be.
+ * `strong`: the primary answers.
+ * `session`: the caller sees all it wrote and nothing older than it has seen; everything else may be as old as
+ * MAX_REPLICA_LAG_MS.
+ * `bounded`: nothing is older than `maxLagMs`.
+ * `any`: whatever a replica has.
+ */
+export type Level =
+  | { readonly kind: 'strong' | 'session' | 'any' }
+  | { readonly kind: 'bounded'; readonly maxLagMs: number };
+
+/** What a request asks for, and what came of it. One object per request. */
 export interface Consistency {
-  /**
-   * `strong`: the primary answers. `session`: the caller reads what it wrote, everything else may be as old as
-   * MAX_REPLICA_LAG_MS.
-   */
-  readonly level: 'strong' | 'session';
+  readonly level: Level;
+  /** A position that the reads must have reached, brought by the client; the actor's own is known here. */
+  readonly after?: Position | undefined;
   /** Told of every routing decision, before the work starts; the last one is what the client is told. */
   served?(decision: Decision): void;
+  /** Told of the position of a write that has been committed. */
+  wrote?(position: Position): void;
+  /** Told of a position before which all lies that a read has shown. */
+  saw?(position: Position): void;
   /** Told of the time spent waiting for PostgreSQL, in milliseconds. */
   spent?(databaseMs: number): void;
 }
 
+/** What an actor has written or seen within the window. */
+export interface Sighting {
+  /** Reads must have reached it. Undefined after an own write: only the primary will do. */
+  readonly position: Position | undefined;
+}
+
 /**
- * Remembers for how long the reads of an actor go to the primary. Entries live for one window after the last write, so
- * the store is as large as the number of actors that wrote within it.
+ * Remembers what actors have seen, for one window each: after that every replica that is read at all has it. So the store
+ * is as large as the number of actors active within the window.
  */
-export interface PinStore {
-  /** From now on, for one window, reads of this (tenant, actor) go to the primary. */
-  pin(scope: TenantScope): void;
-  /** Monotonic milliseconds until which the actor is pinned, or undefined. */
-  pinnedUntilMs(scope: TenantScope): number | undefined;
+export interface SightingStore {
+  /** What the reads of this (tenant, actor) must have reached; undefined when nothing has been seen lately. */
+  find(scope: TenantScope): Promise<Sighting | undefined> | Sighting | undefined;
+  /**
+   * The actor has written up to `position`; undefined when it may have written something that was not told. Its reads go
+   * to the primary for one window.
+   */
+  wrote(scope: TenantScope, position: Position | undefined): Promise<void> | void;
+  /** The actor has read a node at `position`. */
+  saw(scope: TenantScope, position: Position): void;
   size(): number;
 }
 
-export function createPinStore(options: { windowMs: number; clock: Clock }): PinStore {
-  const { windowMs, clock } = options;
-  // All entries live equally long, so insertion order is expiry order.
-  const untilByActor = new Map<string, number>();
+interface Entry {
+  position: Position | undefined;
+  /** The end of the window after the actor's last write. */
+  writtenUntilMs: number;
+  untilMs: number;
+}
 
-  function dropExpired(nowMs: number): void {
-    for (const [key, untilMs] of untilByActor) {
-      if (untilMs > nowMs) return;
-      untilByActor.delete(key);
+export interface SightingStoreOptions {
+  windowMs: number;
+  clock: Clock;
+  /**
+   * The monotonic time up to which replicas have been judged; it stands still while the primary is lost, and so do the
+   * windows. Always now by default.
+   */
+  presentMs?: () => number;
+}
+
+export function createSightingStore(options: SightingStoreOptions): SightingStore {
+  const { windowMs, clock } = options;
+  const presentMs = options.presentMs ?? (() => clock.monotonicMs());
+  // All entries live equally long after their last change, so insertion order is expiry order.
+  const entries = new Map<string, Entry>();
+
+  function dropExpired(): void {
+    const present = presentMs();
+    for (const [key, { untilMs }] of entries) {
+      if (untilMs > present) return;
+      entries.delete(key);
     }
   }
 
+  function note(scope: TenantScope, position: Position | undefined, written: boolean): void {
+    if (windowMs === 0) return;
+    const nowMs = clock.monotonicMs();
+    const untilMs = nowMs + windowMs;
+    const key = sightingKey(scope);
+    const known = entries.get(key);
+    entries.delete(key);
+    dropExpired();
+    entries.set(key, {
+      position: furthest(known?.position, position),
+      writtenUntilMs: written ? untilMs : (known?.writtenUntilMs ?? 0),
+      untilMs,
+    });
+  }
+
   return {
-    pin(scope) {
-      const nowMs = clock.monotonicMs();
-      const key = keyOf(scope);
-      untilByActor.delete(key);
-      dropExpired(nowMs);
-      if (windowMs > 0) untilByActor.set(key, nowMs + windowMs);
+    find(scope) {
+      const entry = entries.get(sightingKey(scope));
+      if (entry === undefined || entry.untilMs <= presentMs()) return undefined;
+      const { position, writtenUntilMs } = entry;
+      // By the clock on the wall: while the primary is away, a replica that is proven to have the write may answer.
+      if (writtenUntilMs > clock.monotonicMs()) return { position: undefined };
+      return position && { position };
     },
-    pinnedUntilMs: (scope) => untilByActor.get(keyOf(scope)),
-    size: () => untilByActor.size,
+    wrote: (scope, position) => note(scope, position, true),
+    saw: (scope, position) => note(scope, position, false),
+    size: () => entries.size,
   };
 }
 
-function keyOf({ tenant, actor }: TenantScope): string {
+export function sightingKey({ tenant, actor }: TenantScope): string {
   return `${tenant.id}/${actor.kind}/${actor.id}`;
 }

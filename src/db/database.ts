@@ -1,95 +1,70 @@
-import type { Clock } from '../clock.ts';
-import { createPinStore } from './consistency.ts';
-import { createMonitor, type NodeDetail } from './monitor.ts';
-import { createPool, type Lease, type NodePool, type PoolFigures } from './pool.ts';
-import { remedyFor, translateError } from './pg-errors.ts';
+import { unavailable } from '../errors.ts';
+import { createBudget } from './budget.ts';
+import { endedError, graceMs } from './cancel.ts';
+import { createSightingStore } from './consistency.ts';
+import type { Database, DatabaseOptions } from './contract.ts';
+import { controlUnit, drawApart, maxRuns } from './control-database.ts';
+import { limits } from './limits.ts';
+import { createMonitor } from './monitor.ts';
+import { stopwatch, tellStatements, timed } from './observer.ts';
+import { NotPrimary, type Remedy, remedyFor, translateError } from './pg-errors.ts';
+import { createPool, type Lease, type NodePool, type PoolOptions } from './pool.ts';
+import { furthest, type Position } from './position.ts';
 import { requireUnprivileged } from './privileges.ts';
-import { type Decision, type NodeView, route } from './router.ts';
+import { type Decision, type Demand, type Reason, type Role, route } from './router.ts';
 import type { SchemaName, TenantScope } from './scope.ts';
 import type { ReadSession, WriteSession } from './session.ts';
-import { readUnit, type UnitOptions, writeOneUnit, writeUnit } from './transaction.ts';
-
-/** The data plane's database: one primary, any number of replicas, and the promise that a caller reads its writes. */
-export interface Database {
-  /**
-   * A unit of work that only reads: one READ ONLY transaction on the node that `route()` names. When a replica fails
-   * under it, it is run again on the primary, and the other way round where a replica will do; so `fn` may be called
-   * twice.
-   */
-  read<T>(scope: TenantScope, fn: (session: ReadSession) => Promise<T>): Promise<T>;
-  /**
-   * A unit of work that may write: one transaction on the primary; its own reads are there, too. It is run again, at
-   * most twice, when PostgreSQL rolled it back because of a deadlock or a serialization failure.
-   */
-  write<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T>;
-  /**
-   * A write of exactly one statement, in one round trip with its commit. `fn` must not decide anything after it: what it
-   * throws then comes too late to undo it.
-   */
-  writeOne<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T>;
-  /**
-   * A look-up of the control plane's public views, without a tenant: on the primary, or on any replica while the
-   * primary is gone.
-   */
-  lookUp<Row extends object>(schema: SchemaName, text: string, values: readonly unknown[]): Promise<Row[]>;
-  /** Resolves when the primary answers. @throws AppError unavailable */
-  ping(): Promise<void>;
-  nodes(): NodeFigures[];
-  /** @throws Error when the role could walk past row level security, or the primary cannot be reached */
-  start(): Promise<void>;
-  stop(): Promise<void>;
-}
-
-export interface NodeFigures extends NodeDetail {
-  readonly pool: PoolFigures;
-}
-
-export interface DatabaseOptions {
-  /** Of the role tenantry_app. */
-  primaryUrl: string;
-  replicaUrls: readonly string[];
-  /** Connections per node. */
-  poolMax: number;
-  /** Statements are prepared once per connection. */
-  prepared: boolean;
-  /** After a write, reads of the actor go to the primary for this long. */
-  readAfterWriteWindowMs: number;
-  /** A replica further behind is not read; at most readAfterWriteWindowMs. */
-  maxReplicaLagMs: number;
-  clock: Clock;
-  /** Told when a node changes its state. */
-  onNodeChange?: (view: NodeView) => void;
-  /** Told of connections lost while nobody used them. */
-  onIdleError?: (error: Error, pool: string) => void;
-}
-
-const maxRuns = 3;
+import {
+  readUnit,
+  ReplicaBehind,
+  type Unit,
+  type UnitOptions,
+  writeOneUnit,
+  writeUnit,
+} from './transaction.ts';
 
 export function createDatabase(options: DatabaseOptions): Database {
-  const { clock, prepared } = options;
-  const pools = makePools(options, { max: options.poolMax });
-  const poolByName = new Map(pools.map((pool) => [pool.name, pool]));
-  const pins = createPinStore({ windowMs: options.readAfterWriteWindowMs, clock });
+  const { clock, prepared, observer = {} } = options;
+  const choose = options.route ?? route;
+  const pools = makePools(options, { max: options.poolMax, limits: limits.serving });
+  const spillover = createBudget({ perSecond: undefined, ...options.spillover, clock });
   const monitor = createMonitor({
-    probes: makePools(options, { max: 1, acquireTimeoutMs: 1000, statementTimeoutMs: 1000, maxAgeS: 30 }),
-    loadOf: (name) => {
-      const figures = requirePool(name).figures();
+    probes: makePools(options, {
+      max: 1,
+      limits: limits.probe,
+      // A primary that does not answer must be known to be lost before the last proof of its replicas is too old: until
+      // then their reads would be sent to it, and wait there.
+      queryTimeoutMs: Math.min(3000, Math.max(1000, 0.6 * options.maxReplicaLagMs)),
+      maxAgeS: 30,
+    }),
+    loadOf(id) {
+      const figures = poolOf(id).figures();
       return figures.inUse + figures.waiting;
     },
     maxLagMs: options.maxReplicaLagMs,
     clock,
     ...(options.onNodeChange === undefined ? {} : { onChange: options.onNodeChange }),
   });
+  const { presentMs } = monitor;
+  const sightings =
+    options.sightings?.(presentMs) ??
+    createSightingStore({ windowMs: options.readAfterWriteWindowMs, clock, presentMs });
 
-  function requirePool(name: string): NodePool {
-    const pool = poolByName.get(name);
-    if (pool === undefined) throw new Error(`There is no node called ${name}`);
+  function poolOf(id: number): NodePool {
+    const pool = pools[id];
+    if (pool === undefined) throw new Error(`There is no server ${id}`);
     return pool;
   }
 
-  function decide(intent: 'read' | 'write', scope: TenantScope): Decision {
-    const freshness = { level: scope.consistency.level, pinnedUntilMs: pins.pinnedUntilMs(scope) };
-    return route(intent, freshness, monitor.views(), clock.monotonicMs());
+  async function demandOf(scope: TenantScope): Promise<Demand> {
+    const { level, after } = scope.consistency;
+    if (level.kind !== 'session') return { level, wrote: false, position: after };
+    const sighting = await sightings.find(scope);
+    return {
+      level,
+      wrote: sighting !== undefined && sighting.position === undefined,
+      position: furthest(sighting?.position, after),
+    };
   }
 
   async function run<T>(
@@ -97,75 +72,141 @@ export function createDatabase(options: DatabaseOptions): Database {
     decision: Decision,
     unit: Unit,
     fn: (session: WriteSession) => Promise<T>,
-    usePrepared = prepared,
+    more: Partial<UnitOptions>,
   ): Promise<T> {
     const { tenant, consistency } = scope;
     consistency.served?.(decision);
-    const options: UnitOptions = {
-      tenant,
-      schema: tenant.schema,
-      prepared: usePrepared,
-      spent: (databaseMs) => consistency.spent?.(databaseMs),
-      monotonicMs: () => clock.monotonicMs(),
-    };
-    return withPool(decision.node, (lease) => unit(lease, options, fn));
-  }
-
-  async function withPool<T>(name: string, fn: (lease: Lease) => Promise<T>): Promise<T> {
+    const told = tellStatements(observer, decision.node, decision.reason, scope);
+    const acquired = stopwatch(clock, observer.acquired && ((ms) => observer.acquired?.(decision.node, ms)));
+    const askedMs = clock.monotonicMs();
     try {
-      return await requirePool(name).withLease(fn);
-    } catch (error) {
-      throw translateError(error);
+      return await withPool(decision.id, (lease) => {
+        acquired();
+        // Whoever had to wait for a connection may have gone meanwhile.
+        if (clock.monotonicMs() - askedMs > graceMs && scope.signal?.aborted) throw endedError(scope.signal);
+        return unit(
+          lease,
+          {
+            tenant,
+            schema: tenant.schema,
+            prepared,
+            spent: (databaseMs, name, error) => {
+              consistency.spent?.(databaseMs);
+              told?.(databaseMs, name, error);
+            },
+            monotonicMs: () => clock.monotonicMs(),
+            signal: () => scope.signal,
+            ...more,
+          },
+          fn,
+        );
+      });
+    } finally {
+      acquired();
     }
   }
+
+  const withPool = <T>(id: number, fn: (lease: Lease) => Promise<T>): Promise<T> =>
+    translated(() => poolOf(id).withLease(fn));
 
   async function read<T>(scope: TenantScope, fn: (session: ReadSession) => Promise<T>): Promise<T> {
-    const decision = decide('read', scope);
-    const onPrimary = (why: Decision) =>
-      rerunning((first) => run(scope, why, readUnit, fn, first && prepared));
-    if (decision.reason === 'no-fresh-replica') {
+    const demand = await demandOf(scope);
+    let provenOnly = false;
+    const failed = new Set<number>();
+    let why: Reason | undefined;
+    let refreshed = false;
+    for (let runs = 1; ; runs += 1) {
+      const nodes = monitor.views().filter(({ id, role }) => role === 'primary' || !failed.has(id));
+      const decision = explained(requireNode(choose('read', { ...demand, provenOnly }, nodes)), why);
+      if (decision.role === 'primary' && spills.has(decision.reason) && !spillover.take()) throw overBudget();
       try {
-        return await onPrimary(decision);
+        const value = await run(scope, decision, readUnit, fn, {
+          prepared: prepared && runs === 1,
+          role: decision.role,
+          mustHave: decision.mustHave,
+          read: (lsn) => noteRead(scope, lsn),
+        });
+        if (decision.mustHave !== undefined) observer.checked?.(decision.node, true);
+        observer.read?.(decision);
+        return value;
       } catch (error) {
-        if (remedyFor(error, 'primary') !== 'node-lost') throw error;
-        // Replicas lose sight of a dying primary, and with it their proof, before we know that it is dead and that
-        // nothing is committed any more.
-        await monitor.probePrimary();
-        const onReplica = decide('read', scope);
-        if (onReplica.role === 'primary') throw error;
-        return run(scope, onReplica, readUnit, fn);
+        const remedy = readRemedy(error, decision.role);
+        if (remedy === 'none') observer.read?.(decision);
+        if (remedy === 'behind') observer.checked?.(decision.node, false);
+        if (remedy === 'none' || runs > pools.length + maxRuns) throw error;
+        if (remedy === 'node-lost') monitor.reportLost(decision.id);
+        if (decision.role === 'replica') {
+          failed.add(decision.id);
+          why = remedy === 'behind' ? 'behind' : 'replica-failed';
+          provenOnly ||= remedy === 'behind';
+        } else if (remedy !== 'rerun') {
+          // Replicas lose sight of a dying primary, and with it their proof, before we know that it is dead and that
+          // nothing is committed any more; or another server is the primary by now.
+          if (refreshed) throw error;
+          refreshed = true;
+          await monitor.refresh();
+        }
+        observer.retried?.(remedy);
       }
-    }
-    if (decision.role === 'primary') return onPrimary(decision);
-    try {
-      return await run(scope, decision, readUnit, fn);
-    } catch (error) {
-      const remedy = remedyFor(error, 'replica');
-      if (remedy === 'none') throw error;
-      if (remedy === 'node-lost') monitor.reportLost(decision.node);
-      const again: Decision = {
-        node: 'primary',
-        role: 'primary',
-        reason: 'replica-failed',
-        lagMs: undefined,
-      };
-      return onPrimary(again);
     }
   }
 
-  async function writeAs<T>(
+  function noteRead(scope: TenantScope, lsn: bigint): void {
+    const timeline = monitor.views().find(({ role }) => role === 'primary')?.timeline;
+    if (timeline === undefined) return;
+    if (scope.consistency.level.kind === 'session') sightings.saw(scope, { timeline, lsn });
+    scope.consistency.saw?.({ timeline, lsn });
+  }
+
+  async function write<T>(
     unit: Unit,
     scope: TenantScope,
     fn: (session: WriteSession) => Promise<T>,
   ): Promise<T> {
-    // Pinned before, so that a read beside this write is not older than it; and again at its end, whatever that was:
-    // a unit that failed may have committed.
-    pins.pin(scope);
-    try {
-      return await rerunning((first) => run(scope, decide('write', scope), unit, fn, first && prepared));
-    } finally {
-      pins.pin(scope);
+    let sent = false;
+    let committed: Position | undefined;
+    const demand: Demand = { level: { kind: 'strong' }, wrote: false, position: undefined };
+    for (let runs = 1; ; runs += 1) {
+      const decision = requireNode(choose('write', demand, monitor.views()));
+      try {
+        const value = await run(scope, decision, unit, fn, {
+          prepared: prepared && runs === 1,
+          role: 'primary',
+          sending: () => {
+            sent = true;
+          },
+          committed: (position) => {
+            committed = position;
+          },
+        });
+        if (committed !== undefined) await noteWrite(scope, committed);
+        return value;
+      } catch (error) {
+        const remedy = remedyFor(error, 'primary');
+        // What may have been committed without our being told binds the reads that follow all the same.
+        if (committed !== undefined || (remedy === 'node-lost' && sent)) await noteWrite(scope, committed);
+        if (runs === maxRuns || remedy === 'none') throw error;
+        if (remedy === 'rerun') {
+          observer.retried?.(remedy);
+          await drawApart(runs);
+          continue;
+        }
+        if (remedy === 'node-lost') monitor.reportLost(decision.id);
+        await monitor.refresh();
+        // Run again only what was certainly not carried out, and only where there is another primary to try.
+        const refused = remedy === 'not-primary' || !sent;
+        const next = choose('write', demand, monitor.views());
+        if (!refused || next === undefined || next.id === decision.id) throw error;
+        sent = false;
+        observer.retried?.(remedy);
+      }
     }
+  }
+
+  /** Without a position something may have been written, and where is not known. */
+  async function noteWrite(scope: TenantScope, position: Position | undefined): Promise<void> {
+    await sightings.wrote(scope, position);
+    if (position !== undefined) scope.consistency.wrote?.(position);
   }
 
   async function lookUp<Row extends object>(
@@ -173,43 +214,68 @@ export function createDatabase(options: DatabaseOptions): Database {
     text: string,
     values: readonly unknown[],
   ): Promise<Row[]> {
-    const on = (node: string) =>
-      withPool(node, (lease) =>
-        readUnit(lease, controlUnit(schema, prepared, clock), (session) => session.query<Row>(text, values)),
+    const on = (id: number, node = 'primary') =>
+      withPool(id, (lease) =>
+        readUnit(lease, controlUnit(schema, prepared, clock, tellStatements(observer, node)), (session) =>
+          session.query<Row>(text, values),
+        ),
       );
+    const nodes = monitor.views();
+    const primary = nodes.find(({ role }) => role === 'primary');
+    const replica = nodes.find(({ role, state }) => role === 'replica' && state === 'fresh');
+    // Every request looks its tenant up: a primary that is lost, or whose connections are all in use, must not cost each
+    // of them a time-out. What a replica does not know may be too new for it.
+    const lost = primary?.state === 'down';
+    if (replica !== undefined && primary !== undefined && (lost || primary.load >= options.poolMax)) {
+      const rows = await on(replica.id);
+      if (lost || rows.length > 0) return rows;
+    }
     try {
-      return await on('primary');
+      const asked = on(primary?.id ?? 0);
+      if (replica === undefined) return await asked;
+      const rows = await orWhenLate(asked, () => on(replica.id));
+      return rows.length > 0 ? rows : await asked;
     } catch (error) {
-      const replica = monitor.views().find((view) => view.role === 'replica' && view.state === 'fresh');
-      if (replica === undefined || remedyFor(error, 'primary') !== 'node-lost') throw error;
-      return on(replica.name);
+      // Lost, or busy with writes.
+      const remedy = remedyFor(error, 'replica');
+      if (primary !== undefined && remedy === 'node-lost') monitor.reportLost(primary.id);
+      if (replica === undefined || (remedy !== 'node-lost' && remedy !== 'elsewhere')) throw error;
+      return on(replica.id, replica.name);
     }
   }
 
-  async function requireFit(name: string): Promise<void> {
+  /** A replica that is lost meanwhile keeps nobody from starting. */
+  async function requireFit(id: number, role: Role): Promise<void> {
     try {
-      await requireUnprivileged(requirePool(name));
+      await requireUnprivileged(poolOf(id));
     } catch (error) {
-      if (name !== 'primary' && remedyFor(error, 'replica') === 'node-lost') return;
+      if (role === 'replica' && remedyFor(error, role) === 'node-lost') return;
       throw translateError(error);
     }
   }
 
   return {
-    read,
-    write: (scope, fn) => writeAs(writeUnit, scope, fn),
-    writeOne: (scope, fn) => writeAs(writeOneUnit, scope, fn),
+    read: (scope, fn) => timed(clock, observer, 'read', () => read(scope, fn)),
+    write: (scope, fn) => timed(clock, observer, 'write', () => write(writeUnit, scope, fn)),
+    writeOne: (scope, fn) => timed(clock, observer, 'write-one', () => write(writeOneUnit, scope, fn)),
     lookUp,
     async ping() {
-      await withPool('primary', ({ client }) => client.query('select 1'));
+      const primary = monitor.views().find(({ role }) => role === 'primary');
+      await translated(() => poolOf(primary?.id ?? 0).ask('select 1'));
     },
-    nodes: () => monitor.details().map((node) => ({ ...node, pool: requirePool(node.name).figures() })),
+    nodes: () => monitor.details().map((node) => ({ ...node, pool: poolOf(node.id).figures() })),
+    spillover: () => spillover.figures(),
+    systemId: () => monitor.systemId(),
+    standstillMs: () => clock.monotonicMs() - presentMs(),
     async start() {
-      await requireFit('primary');
       await monitor.start();
-      // Each URL names its own role. A replica that does not answer keeps nobody from starting.
-      const replicas = monitor.views().filter((view) => view.role === 'replica' && view.state !== 'down');
-      for (const replica of replicas) await requireFit(replica.name);
+      const reachable = monitor.views().filter(({ state }) => state !== 'down');
+      if (reachable.length === 0) throw unavailable('The database cannot be reached.');
+      if (!reachable.some(({ role }) => role === 'primary')) {
+        throw unavailable('None of the servers that can be reached takes writes.');
+      }
+      // Each URL names its own role.
+      for (const { id, role } of reachable) await requireFit(id, role);
     },
     async stop() {
       await monitor.stop();
@@ -218,87 +284,59 @@ export function createDatabase(options: DatabaseOptions): Database {
   };
 }
 
-/** The control plane's way to its own tables: the role tenantry_owner, on the primary, outside the serving pools. */
-export interface ControlDatabase {
-  read<T>(fn: (session: ReadSession) => Promise<T>): Promise<T>;
-  write<T>(fn: (session: WriteSession) => Promise<T>): Promise<T>;
-  stop(): Promise<void>;
-}
+/** How long a look-up waits for the primary before it asks a replica: a server that is cut off does not refuse. */
+const patienceMs = 500;
 
-export interface ControlDatabaseOptions {
-  /** Of the role tenantry_owner; direct, never through a pooler. */
-  url: string;
-  schema: SchemaName;
-  clock: Clock;
-  /** Default 4: the control plane is small and must leave connections to the data plane. */
-  poolMax?: number;
-  onIdleError?: (error: Error, pool: string) => void;
-}
-
-export function createControlDatabase(options: ControlDatabaseOptions): ControlDatabase {
-  const { schema, clock } = options;
-  const pool = createPool({
-    name: 'control',
-    url: options.url,
-    max: options.poolMax ?? 4,
-    applicationName: 'tenantry-control',
-    ...(options.onIdleError === undefined ? {} : { onIdleError: options.onIdleError }),
+async function orWhenLate<T>(asked: Promise<T>, otherwise: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, patienceMs);
   });
-
-  async function run<T>(unit: Unit, fn: (session: WriteSession) => Promise<T>): Promise<T> {
-    try {
-      return await pool.withLease((lease) => unit(lease, controlUnit(schema, false, clock), fn));
-    } catch (error) {
-      throw translateError(error);
-    }
-  }
-
-  return {
-    read: (fn) => run(readUnit, fn),
-    write: (fn) => rerunning(() => run(writeUnit, fn)),
-    stop: () => pool.end(),
-  };
+  return Promise.race([asked, late.then(otherwise)]).finally(() => clearTimeout(timer));
 }
 
-type Unit = <T>(lease: Lease, options: UnitOptions, fn: (session: WriteSession) => Promise<T>) => Promise<T>;
-
-function controlUnit(schema: SchemaName, prepared: boolean, clock: Clock): UnitOptions {
-  return {
-    tenant: undefined,
-    schema,
-    prepared,
-    spent: () => undefined,
-    monotonicMs: () => clock.monotonicMs(),
-  };
-}
-
-/** Runs a unit of work again when PostgreSQL rolled all of it back and a repeat can succeed. */
-async function rerunning<T>(unit: (first: boolean) => Promise<T>): Promise<T> {
-  for (let runs = 1; ; runs += 1) {
-    try {
-      return await unit(runs === 1);
-    } catch (error) {
-      const remedy = remedyFor(error, 'primary');
-      if (remedy !== 'rerun' || runs === maxRuns) throw error;
-    }
+async function translated<T>(fn: () => Promise<T>): Promise<T> {
+  try {
+    return await fn();
+  } catch (error) {
+    throw translateError(error);
   }
 }
 
-type PoolSizing = Pick<
-  Parameters<typeof createPool>[0],
-  'max' | 'acquireTimeoutMs' | 'statementTimeoutMs' | 'maxAgeS'
->;
+/** Reasons for which the primary answers instead of a replica that has dropped out. */
+const spills: ReadonlySet<Reason> = new Set(['no-fresh-replica', 'replica-failed']);
 
-function makePools(options: DatabaseOptions, sizing: PoolSizing): [NodePool, ...NodePool[]] {
-  const make = (name: string, url: string) =>
+function overBudget(): Error {
+  return unavailable('Too few servers can answer at the moment.');
+}
+
+function requireNode(decision: Decision | undefined): Decision {
+  if (decision === undefined) throw unavailable('No server takes writes at the moment.');
+  return decision;
+}
+
+/** A unit that reads and is refused with 25006 has tried to write: no other server will let it. */
+function readRemedy(error: unknown, role: Role): Remedy | 'behind' {
+  if (error instanceof ReplicaBehind) return 'behind';
+  const remedy = remedyFor(error, role);
+  return remedy === 'not-primary' && !((error as Error).cause instanceof NotPrimary) ? 'none' : remedy;
+}
+
+/** A read that ends on the primary because of what happened on a replica says so. */
+function explained(decision: Decision, why: Reason | undefined): Decision {
+  const fallback = ['no-replica', 'no-fresh-replica', 'behind'].includes(decision.reason);
+  return why !== undefined && fallback ? { ...decision, reason: why } : decision;
+}
+
+type Sizing = Pick<PoolOptions, 'max' | 'limits' | 'queryTimeoutMs' | 'maxAgeS'>;
+
+function makePools({ primaryUrl, replicaUrls, onIdleError }: DatabaseOptions, sizing: Sizing): NodePool[] {
+  return [primaryUrl, ...replicaUrls].map((url, id) =>
     createPool({
-      name,
+      name: `server ${id}`,
       url,
       ...sizing,
-      ...(options.onIdleError === undefined ? {} : { onIdleError: options.onIdleError }),
-    });
-  return [
-    make('primary', options.primaryUrl),
-    ...options.replicaUrls.map((url, index) => make(`replica-${index + 1}`, url)),
-  ];
+      ...(onIdleError === undefined ? {} : { onIdleError }),
+    }),
+  );
 }

@@ -1,12 +1,12 @@
-export {
-  type ControlDatabase,
-  createControlDatabase,
-  createDatabase,
-  type Database,
-  type NodeFigures,
-} from './database.ts';
-export type { Consistency } from './consistency.ts';
-export type { Decision, NodeView } from './router.ts';
+export { createDatabase } from './database.ts';
+export type { Database, DatabaseOptions, NodeFigures } from './contract.ts';
+export { type ControlDatabase, createControlDatabase } from './control-database.ts';
+export { type Consistency, createSightingStore, type Level, type SightingStore } from './consistency.ts';
+export { createRedisMemory } from './redis.ts';
+export { createSharedSightings } from './shared-sightings.ts';
+export { formatLsn, furthest, parseLsn, type Position } from './position.ts';
+export type { DatabaseObserver, RetryCause, StatementFacts, UnitKind } from './observer.ts';
+export { type Decision, type NodeState, type NodeView, reasons, route } from './router.ts';
 export {
   type Actor,
   type Isolation,

@@ -1,141 +1,187 @@
 import type { Clock } from '../clock.ts';
-import { parseLsn } from './lsn.ts';
-import { assess, createPrimaryHistory, type Lag, type ReplicaFacts } from './nodes.ts';
+import { assess, createPrimaryHistory, type Lag, type PrimaryHistory, type ReplicaFacts } from './nodes.ts';
 import type { NodePool } from './pool.ts';
+import { formatLsn, parseLsn } from './position.ts';
 import type { NodeView } from './router.ts';
 
-/** Asks every node how it is, on connections of its own, so that a busy pool is not taken for a dead server. */
+/**
+ * Asks every server how it is and what its role is, on connections of its own, so that a busy pool is not taken for a
+ * dead server. Connections are replaced now and then: a server that is frozen goes on answering its old ones.
+ */
 export interface MonitorOptions {
-  /** Pools of one connection with short time-outs; the first is the primary's. */
-  probes: readonly [primary: NodePool, ...replicas: NodePool[]];
-  /** Units of work under way and waiting on a node. */
-  loadOf: (name: string) => number;
+  /** Pools of one connection with short time-outs, in the order of the configured URLs. */
+  probes: readonly NodePool[];
+  /** Units of work under way and waiting on a server. */
+  loadOf: (id: number) => number;
   maxLagMs: number;
   clock: Clock;
-  /** Told when a node changes its state. */
+  /** Told when a server changes its state or role. */
   onChange?: (view: NodeView) => void;
 }
 
 export interface NodeDetail extends NodeView {
-  /** Position in the write-ahead log: inserted on the primary, replayed on a replica. */
-  readonly lsn: string | undefined;
   readonly lagBytes: number | undefined;
-  readonly timeline: number | undefined;
+  /** As PostgreSQL writes it. */
+  readonly position: string | undefined;
 }
 
 export interface Monitor {
-  /** Resolves when every node has been asked once, whether it answered or not. */
+  /** Resolves when every server has been asked once, whether it answered or not. */
   start(): Promise<void>;
   stop(): Promise<void>;
   views(): NodeView[];
   details(): NodeDetail[];
-  /** A unit of work has just lost this node: it counts as down until a probe says otherwise. */
-  reportLost(name: string): void;
-  /** Asks the primary again at once. Those who ask meanwhile share the answer. */
-  probePrimary(): Promise<void>;
+  /** The system that the servers belong to, once one has answered. */
+  systemId(): string | undefined;
+  /**
+   * The time up to which the states tell the truth: now, or, while the primary is lost, when it was last asked. What a
+   * fresh replica has is held against that, so windows must not end by any other time.
+   */
+  presentMs(): number;
+  /** A unit of work has just lost this server: it counts as down until a probe says otherwise. */
+  reportLost(id: number): void;
+  /** Asks all servers again at once. Those who ask meanwhile share the answer. */
+  refresh(): Promise<void>;
 }
 
-interface Known {
-  probe: NodePool;
+interface Server {
+  readonly id: number;
+  readonly probe: NodePool;
   down: boolean;
-  lsn: string | undefined;
-  timeline: number | undefined;
-  facts: ReplicaFacts | undefined;
-  shownState: string;
+  facts: Facts | undefined;
+  shown: string;
 }
 
-const primaryQuery = `select pg_current_wal_insert_lsn()::text as lsn,
-  ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int as timeline`;
+interface Facts extends ReplicaFacts {
+  standby: boolean;
+  /** Of a server that is not in recovery. */
+  timeline: number | undefined;
+}
+
+interface Answer {
+  standby: boolean;
+  lsn: string;
+  timeline: number | null;
+  receiving: boolean;
+  system: string;
+}
+
 // Without special rights a role sees that a WAL receiver runs (its pid), which is what is asked here.
-const replicaQuery = `select pg_last_wal_replay_lsn()::text as lsn,
-  exists (select from pg_stat_wal_receiver where pid is not null) as receiving`;
+const question = `
+  select pg_is_in_recovery() as standby,
+    case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end::text as lsn,
+    case when pg_is_in_recovery() then null
+      else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end as timeline,
+    exists (select from pg_stat_wal_receiver where pid is not null) as receiving,
+    (select system_identifier::text from pg_control_system()) as system`;
+
+const atTheSource: Lag = { state: 'fresh', lagMs: undefined, provenMs: 0, lagBytes: undefined };
+const down: Lag = { state: 'down', lagMs: undefined, provenMs: undefined, lagBytes: undefined };
 
 export function createMonitor(options: MonitorOptions): Monitor {
   const { clock, maxLagMs } = options;
-  const [primaryProbe, ...replicaProbes] = options.probes;
-  const history = createPrimaryHistory();
-  const primary = known(primaryProbe);
-  const replicas = replicaProbes.map(known);
-  const nodes = [primary, ...replicas];
+  const servers = options.probes.map(
+    (probe, id): Server => ({ id, probe, down: true, facts: undefined, shown: '' }),
+  );
   // Several samples must fit into the tolerated lag, or an idle replica would look stale between two of them.
   const intervalMs = Math.min(500, Math.max(25, maxLagMs / 4));
   const timers = new Set<NodeJS.Timeout>();
   const running = new Set<Promise<void>>();
-  let primaryRound: Promise<void> | undefined;
+  /** The server that takes writes, on the newest timeline that has been seen. */
+  let primary: { id: number; timeline: number; history: PrimaryHistory } | undefined;
+  let system: string | undefined;
+  let round: Promise<void> | undefined;
   let stopped = false;
 
-  function known(probe: NodePool): Known {
-    return { probe, down: true, lsn: undefined, timeline: undefined, facts: undefined, shownState: '' };
-  }
-
-  async function askPrimary(): Promise<void> {
+  async function probe(server: Server): Promise<void> {
     const atMs = clock.monotonicMs();
-    const row = await ask<{ lsn: string; timeline: number }>(primaryProbe, primaryQuery);
-    primary.lsn = row.lsn;
-    primary.timeline = row.timeline;
-    history.add({ lsn: parseLsn(row.lsn), atMs });
-  }
-
-  async function askReplica(replica: Known): Promise<void> {
-    const row = await ask<{ lsn: string; receiving: boolean }>(replica.probe, replicaQuery);
-    replica.lsn = row.lsn;
-    replica.facts = { replayLsn: parseLsn(row.lsn), receiving: row.receiving };
-  }
-
-  async function probe(node: Known): Promise<void> {
     try {
-      await (node === primary ? askPrimary() : askReplica(node));
-      node.down = false;
+      const answer = await ask(server.probe);
+      system ??= answer.system;
+      if (answer.system !== system) throw new Error('This server belongs to another system');
+      server.facts = {
+        standby: answer.standby,
+        replayLsn: parseLsn(answer.lsn),
+        timeline: answer.timeline ?? undefined,
+        receiving: answer.receiving,
+      };
+      server.down = false;
+      if (!answer.standby) noticePrimary(server, atMs);
     } catch {
-      node.down = true; // the state is the report: it is shown, logged on change, and asked again
+      server.down = true; // the state is the report: it is shown, logged on change, and asked again
     }
-    announce(node);
+    announce(server);
   }
 
-  function announce(node: Known): void {
-    const view = viewOf(node);
-    if (node.shownState !== '' && node.shownState !== view.state) options.onChange?.(view);
-    node.shownState = view.state;
+  function noticePrimary({ id, facts }: Server, atMs: number): void {
+    const timeline = facts?.timeline ?? 0;
+    // One that was left behind by a promotion still takes itself for the primary. It gets no writes.
+    if (primary !== undefined && timeline < primary.timeline) return;
+    if (primary?.id !== id || primary.timeline !== timeline) {
+      primary = { id, timeline, history: createPrimaryHistory() };
+      servers.filter((server) => server.id !== id).forEach(announce);
+    }
+    primary.history.add({ lsn: facts?.replayLsn ?? 0n, atMs });
   }
 
-  function keepProbing(node: Known): void {
+  function announce(server: Server): void {
+    const view = viewOf(server);
+    const shown = `${view.name} ${view.state}`;
+    if (server.shown !== '' && server.shown !== shown) options.onChange?.(view);
+    server.shown = shown;
+  }
+
+  function keepProbing(server: Server): void {
     if (stopped) return;
-    const timer = setTimeout(
-      () => {
-        timers.delete(timer);
-        const round = probe(node).then(() => {
-          running.delete(round);
-          keepProbing(node);
-        });
-        running.add(round);
-      },
-      intervalMs * (0.8 + 0.4 * Math.random()),
-    );
+    const wait = intervalMs * (0.8 + 0.4 * Math.random());
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      const asked = probe(server).then(() => {
+        running.delete(asked);
+        keepProbing(server);
+      });
+      running.add(asked);
+    }, wait);
     timer.unref();
     timers.add(timer);
   }
 
-  function lagOf(node: Known): Lag {
-    if (node.down) return { state: 'down', lagMs: undefined, lagBytes: undefined };
-    if (node === primary) return { state: 'fresh', lagMs: undefined, lagBytes: undefined };
-    const nowMs = primary.down
-      ? (history.latest()?.atMs ?? clock.monotonicMs()) // nothing has been committed since it was lost
-      : clock.monotonicMs();
-    return assess(node.facts, history, primary.down, maxLagMs, nowMs);
+  function lagOf(server: Server): Lag {
+    if (server.down || server.facts === undefined) return down;
+    if (server.id === primary?.id) return atTheSource;
+    // Not in recovery and not the primary: cut loose, on a timeline of its own.
+    if (primary === undefined || !server.facts.standby) return unproven;
+    return assess(server.facts, primary.history, primaryLost(), maxLagMs, presentMs());
   }
 
-  function viewOf(node: Known): NodeView {
-    const { state, lagMs } = lagOf(node);
-    const { name } = node.probe;
-    return { name, role: node === primary ? 'primary' : 'replica', state, lagMs, load: options.loadOf(name) };
+  const primaryLost = (): boolean => primary !== undefined && servers[primary.id]?.down === true;
+
+  function presentMs(): number {
+    return (primaryLost() ? primary?.history.latest()?.atMs : undefined) ?? clock.monotonicMs();
+  }
+
+  function viewOf(server: Server): NodeView {
+    const { id, facts } = server;
+    const isPrimary = id === primary?.id;
+    const { state, lagMs, provenMs } = lagOf(server);
+    return {
+      id,
+      name: isPrimary ? 'primary' : `replica-${id}`,
+      role: isPrimary ? 'primary' : 'replica',
+      state,
+      lagMs,
+      provenMs,
+      lsn: facts?.replayLsn,
+      timeline: isPrimary ? primary?.timeline : undefined,
+      load: options.loadOf(id),
+    };
   }
 
   return {
     async start() {
-      // The primary first: a replica asked before it would seem to be behind.
-      await probe(primary);
-      await Promise.all(replicas.map(probe));
-      nodes.forEach(keepProbing);
+      // One after the other, the first of which most likely is the primary: a replica asked before it would seem behind.
+      for (const server of servers) await probe(server);
+      servers.forEach(keepProbing);
     },
     async stop() {
       stopped = true;
@@ -143,35 +189,38 @@ export function createMonitor(options: MonitorOptions): Monitor {
       await Promise.all(running);
       await Promise.all(options.probes.map((pool) => pool.end()));
     },
-    views: () => nodes.map(viewOf),
+    views: () => servers.map(viewOf),
     details: () =>
-      nodes.map((node) => {
-        const { lagBytes } = lagOf(node);
+      servers.map((server) => {
+        const { lagBytes } = lagOf(server);
+        const lsn = server.facts?.replayLsn;
         return {
-          ...viewOf(node),
-          lsn: node.lsn,
+          ...viewOf(server),
           lagBytes: lagBytes === undefined ? undefined : Number(lagBytes),
-          timeline: node.timeline,
+          position: lsn === undefined ? undefined : formatLsn(lsn),
         };
       }),
-    reportLost(name) {
-      const node = nodes.find((candidate) => candidate.probe.name === name);
-      if (node === undefined || node.down) return;
-      node.down = true;
-      announce(node);
+    systemId: () => system,
+    presentMs,
+    reportLost(id) {
+      const server = servers[id];
+      if (server === undefined || server.down) return;
+      server.down = true;
+      announce(server);
     },
-    async probePrimary() {
-      primaryRound ??= probe(primary).finally(() => {
-        primaryRound = undefined;
+    async refresh() {
+      round ??= Promise.all(servers.map(probe)).then(() => {
+        round = undefined;
       });
-      await primaryRound;
+      await round;
     },
   };
 }
 
-async function ask<Row extends object>(pool: NodePool, text: string): Promise<Row> {
-  const { rows } = await pool.withLease(({ client }) => client.query<Row>(text));
-  const row = rows[0];
+const unproven: Lag = { state: 'unknown', lagMs: undefined, provenMs: undefined, lagBytes: undefined };
+
+async function ask(pool: NodePool): Promise<Answer> {
+  const [row] = await pool.ask<Answer>(question);
   if (row === undefined) throw new Error(`${pool.name} gave no answer`);
   return row;
 }

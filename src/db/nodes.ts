@@ -19,7 +19,10 @@ export interface ReplicaFacts {
 
 export interface Lag {
   state: NodeState;
+  /** 0 when nothing is known to be missing. */
   lagMs: number | undefined;
+  /** The replica has all that was committed longer ago than this, milliseconds: never less than the age of the probe. */
+  provenMs: number | undefined;
   lagBytes: bigint | undefined;
 }
 
@@ -63,15 +66,15 @@ export function assess(
   if (facts === undefined || latest === undefined) return unproven;
   if (!facts.receiving && !primaryDown) return unproven;
   const covered = history.coveredBy(facts.replayLsn);
-  if (covered === latest) {
-    // Nothing is known to be missing, as of the sample; an old sample proves little.
-    return { state: nowMs - latest.atMs <= maxLagMs ? 'fresh' : 'unknown', lagMs: 0, lagBytes: 0n };
-  }
-  const lagBytes = latest.lsn - facts.replayLsn;
+  const lagBytes = covered === latest ? 0n : latest.lsn - facts.replayLsn;
   // Behind all samples: further back than they reach.
-  if (covered === undefined) return { state: 'stale', lagMs: undefined, lagBytes };
-  const lagMs = Math.max(0, Math.round(nowMs - covered.atMs));
-  return { state: lagMs <= maxLagMs ? 'fresh' : 'stale', lagMs, lagBytes };
+  if (covered === undefined) return { state: 'stale', lagMs: undefined, provenMs: undefined, lagBytes };
+  const provenMs = Math.max(0, Math.round(nowMs - covered.atMs));
+  if (covered !== latest) {
+    return { state: provenMs <= maxLagMs ? 'fresh' : 'stale', lagMs: provenMs, provenMs, lagBytes };
+  }
+  // Nothing is known to be missing, as of the sample; an old sample proves little.
+  return { state: provenMs <= maxLagMs ? 'fresh' : 'unknown', lagMs: 0, provenMs, lagBytes };
 }
 
-const unproven: Lag = { state: 'unknown', lagMs: undefined, lagBytes: undefined };
+const unproven: Lag = { state: 'unknown', lagMs: undefined, provenMs: undefined, lagBytes: undefined };

@@ -14,10 +14,12 @@ export type ConstraintTable = Readonly<
 export type Remedy =
   /** the connection or the server is gone */
   | 'node-lost'
-  /** the standby cancelled the read because replay needed the rows, or has not seen the newest schema yet */
+  /** the standby cancelled the read because replay needed the rows, or has not seen the newest schema yet; or is busy */
   | 'elsewhere'
   /** the transaction was rolled back and may simply be run again */
   | 'rerun'
+  /** the server has refused because it is a standby: another one is the primary by now */
+  | 'not-primary'
   | 'none';
 
 interface Meaning {
@@ -27,6 +29,13 @@ interface Meaning {
 }
 
 const lost: Meaning = { code: 'unavailable', detail: 'The database cannot be reached.', remedy: 'node-lost' };
+const notPrimaryMeaning: Meaning = {
+  code: 'unavailable',
+  detail: 'The database takes no writes at the moment.',
+  remedy: 'not-primary',
+};
+/** All connections of ours are in use. The server is well, and the next unit of work may be luckier. */
+const busy: Meaning = { code: 'unavailable', detail: 'The database is busy.', remedy: 'elsewhere' };
 const full: Meaning = { code: 'unavailable', detail: 'The database is out of resources.', remedy: 'none' };
 /** A schema, table or column: on a replica, one that has not been replayed yet; on the primary, one not migrated. */
 const missing: Meaning = {
@@ -48,7 +57,7 @@ const bySqlState: Readonly<Record<string, Meaning>> = {
   },
   '23505': { code: 'conflict', detail: 'Such a resource exists already.', remedy: 'none' },
   '23514': { code: 'unprocessable', detail: 'A value is outside what is allowed.', remedy: 'none' },
-  '25006': { code: 'unavailable', detail: 'The database takes no writes at the moment.', remedy: 'none' },
+  '25006': notPrimaryMeaning,
   '25P03': lost, // idle_in_transaction_session_timeout
   '40001': { code: 'unavailable', detail: 'The change met another one.', remedy: 'rerun' },
   '40P01': { code: 'unavailable', detail: 'The change met another one.', remedy: 'rerun' },
@@ -64,7 +73,10 @@ const bySqlState: Readonly<Record<string, Meaning>> = {
 
 /** node-postgres and knex raise these without a code. */
 const driverMessages =
-  /^(Connection terminated|Query read timeout|timeout expired|timeout exceeded when trying to connect|Client has encountered a connection error|Client was closed|Cannot use a pool after calling end|Connection ended unexpectedly|Knex: Timeout acquiring a connection)/;
+  /^(Connection terminated|Query read timeout|timeout expired|Client has encountered a connection error|Client was closed|Cannot use a pool after calling end|Connection ended unexpectedly)/;
+/** Ours, and what the pools of node-postgres and knex raise when the wait was too long. */
+const busyMessages =
+  /^(Too many wait for a connection|timeout exceeded when trying to connect|Knex: Timeout acquiring a connection)/;
 const socketCodes = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -117,14 +129,30 @@ export function translateError(error: unknown, constraints: ConstraintTable = {}
 /** Judged by its shape: an error of another realm, such as a socket's under a test runner, is no instance of ours. */
 function meaningOf(error: unknown): Meaning | undefined {
   const { code, message } = (error ?? {}) as PgError;
-  if (typeof code !== 'string') return driverMessages.test(message ?? '') ? lost : undefined;
+  if (typeof code !== 'string') return meaningOfWords(message ?? '');
   if (socketCodes.has(code)) return lost;
   return bySqlState[code] ?? bySqlState[code.slice(0, 3)] ?? bySqlState[code.slice(0, 2)];
+}
+
+function meaningOfWords(message: string): Meaning | undefined {
+  if (busyMessages.test(message)) return busy;
+  return driverMessages.test(message) ? lost : undefined;
+}
+
+/** A server that was taken for the primary says that it is a standby: nothing it has shown is to be relied on. */
+export class NotPrimary extends Error {
+  readonly code = '25006';
+  readonly severity = 'ERROR';
 }
 
 /** PostgreSQL itself has refused; anything else leaves the state of the connection unknown. */
 export function isServerError(error: unknown): boolean {
   return error instanceof Error && 'severity' in error;
+}
+
+/** By us, by its time limit or by an administrator. */
+export function isCancelled(error: unknown): boolean {
+  return (error as PgError | null)?.code === '57014';
 }
 
 /** A prepared statement whose result changed its type by DDL stays unusable on its connection. */

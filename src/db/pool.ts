@@ -1,4 +1,5 @@
 import { Pool, type PoolClient } from 'pg';
+import { type Limits, serverSettings } from './limits.ts';
 import { getTypeParser } from './types.ts';
 
 /**
@@ -11,12 +12,11 @@ export interface PoolOptions {
   url: string;
   /** Connections at most. */
   max: number;
-  /** Waiting for a free connection, or for a new one, ends with an error after this. Default 5000. */
-  acquireTimeoutMs?: number;
-  /** Enforced by PostgreSQL. Default 15000; 0 switches it off. */
-  statementTimeoutMs?: number;
-  /** Enforced by PostgreSQL. Default 5000; 0 switches it off. */
-  lockTimeoutMs?: number;
+  limits: Limits;
+  /** Units of work that wait for a free connection at most; more are refused at once. Default 100 per connection. */
+  maxWaiting?: number;
+  /** The driver's own limit, which strikes when the server cannot: a frozen host, a cut network. Default 2000 more. */
+  queryTimeoutMs?: number;
   /** A connection older than this is replaced when it comes back. Default 1800. */
   maxAgeS?: number;
   applicationName?: string;
@@ -28,8 +28,11 @@ export interface PoolOptions {
 export interface Lease {
   readonly client: PoolClient;
   readonly connection: ConnectionMemory;
+  /** What every transaction must be told, because the connection has not been: a pooler stands before the server. */
+  readonly limits: Limits | undefined;
   /** The connection must not be used by anybody else: it is destroyed when it comes back. */
   taint(why: string): void;
+  readonly tainted: boolean;
 }
 
 /** What is remembered about a connection for as long as it lives. */
@@ -50,29 +53,31 @@ export interface PoolFigures {
 export interface NodePool {
   readonly name: string;
   withLease<T>(fn: (lease: Lease) => Promise<T>): Promise<T>;
+  /** One statement outside of any unit of work. A connection on which it fails is not used again. */
+  ask<Row extends object>(text: string): Promise<Row[]>;
   figures(): PoolFigures;
   /** Waits for borrowed connections. May be called twice. */
   end(): Promise<void>;
 }
 
 export function createPool(options: PoolOptions): NodePool {
-  const { name, max } = options;
-  const statementTimeoutMs = options.statementTimeoutMs ?? 15_000;
+  const { name, max, limits } = options;
+  const maxWaiting = options.maxWaiting ?? 100 * max;
   const memories = new WeakMap<object, ConnectionMemory>();
+  /** Which of the two is told the limits; undefined before the first connection. */
+  let limitsOf: 'connection' | 'transaction' | undefined;
   let tainted = 0;
   let ended: Promise<void> | undefined;
 
   const pool = new Pool({
     connectionString: options.url,
     max,
-    connectionTimeoutMillis: options.acquireTimeoutMs ?? 5000,
+    connectionTimeoutMillis: limits.acquireMs,
     idleTimeoutMillis: 60_000,
     maxLifetimeSeconds: options.maxAgeS ?? 1800,
-    statement_timeout: statementTimeoutMs,
+    ...serverSettings(limits),
     // The driver's own limit only strikes when the server cannot: a frozen host, a cut network.
-    query_timeout: statementTimeoutMs === 0 ? 0 : statementTimeoutMs + 2000,
-    lock_timeout: options.lockTimeoutMs ?? 5000,
-    idle_in_transaction_session_timeout: 30_000,
+    query_timeout: options.queryTimeoutMs ?? limits.statementMs + 2000,
     application_name: options.applicationName ?? 'tenantry',
     keepAlive: true,
     types: { getTypeParser },
@@ -92,15 +97,59 @@ export function createPool(options: PoolOptions): NodePool {
     return memory;
   }
 
+  /**
+   * Limits travel with the start of a connection and then cost nothing. PgBouncer refuses such a start, or has been told
+   * to ignore them; every transaction is told them then, and nobody has to configure anything.
+   */
+  async function connect(): Promise<PoolClient> {
+    if (limitsOf !== undefined) return pool.connect();
+    try {
+      const client = await pool.connect();
+      await checkLimits(client);
+      return client;
+    } catch (error) {
+      if (!isRefusedStart(error)) throw error;
+      tellTransactions();
+      return pool.connect();
+    }
+  }
+
+  async function checkLimits(client: PoolClient): Promise<void> {
+    try {
+      const { rows } = await client.query<{ statementMs: string }>(
+        `select setting as "statementMs" from pg_settings where name = 'statement_timeout'`,
+      );
+      const statementMs = Number(rows[0]?.statementMs);
+      // A shorter one was asked for in the URL, and holds.
+      if (statementMs > 0 && statementMs <= limits.statementMs) limitsOf ??= 'connection';
+      else tellTransactions();
+    } catch (error) {
+      client.release(error as Error);
+      throw error;
+    }
+  }
+
+  function tellTransactions(): void {
+    limitsOf = 'transaction';
+    for (const setting of Object.keys(serverSettings(limits))) {
+      Object.assign(pool.options, { [setting]: undefined });
+    }
+  }
+
   async function withLease<T>(fn: (lease: Lease) => Promise<T>): Promise<T> {
-    const client = await pool.connect();
+    if (pool.waitingCount >= maxWaiting) throw new Error('Too many wait for a connection');
+    const client = await connect();
     let why: string | undefined;
     try {
       return await fn({
         client,
         connection: memoryOf(client),
+        limits: limitsOf === 'transaction' ? limits : undefined,
         taint: (reason) => {
           why ??= reason;
+        },
+        get tainted() {
+          return why !== undefined;
         },
       });
     } finally {
@@ -113,6 +162,15 @@ export function createPool(options: PoolOptions): NodePool {
   return {
     name,
     withLease,
+    ask: <Row extends object>(text: string) =>
+      withLease(async ({ client, taint }) => {
+        try {
+          return (await client.query<Row>(text)).rows;
+        } catch (error) {
+          taint('the connection failed');
+          throw error;
+        }
+      }),
     figures: () => ({
       max,
       inUse: pool.totalCount - pool.idleCount,
@@ -122,4 +180,10 @@ export function createPool(options: PoolOptions): NodePool {
     }),
     end: () => (ended ??= pool.end()),
   };
+}
+
+/** PgBouncer's answer to a setting that it does not know. PostgreSQL itself has no such words. */
+function isRefusedStart(error: unknown): boolean {
+  const { code, message = '' } = (error ?? {}) as { code?: string; message?: string };
+  return code === '08P01' && message.includes('startup parameter');
 }

@@ -29,8 +29,7 @@ const query = `
 
 /** What makes the role unfit, in words; empty when it is fit. */
 export async function privilegeProblems(pool: NodePool): Promise<string[]> {
-  const { rows } = await pool.withLease(({ client }) => client.query<RoleFacts>(query));
-  const facts = rows[0];
+  const [facts] = await pool.ask<RoleFacts>(query);
   if (facts === undefined) return ['the role is not known to PostgreSQL'];
   return [
     ...(facts.superuser ? [`${facts.role} is a superuser, or may become one`] : []),

@@ -1,6 +1,7 @@
 import { AppError } from '../errors.ts';
 import type { Step } from './batch.ts';
 import type { Consistency } from './consistency.ts';
+import { type Limits, serverSettings } from './limits.ts';
 
 /**
  * Who a unit of work is for, and the only place that tells PostgreSQL about it. The context is local to a transaction,
@@ -37,6 +38,13 @@ export interface TenantScope {
   readonly tenant: Tenant;
   readonly actor: Actor;
   readonly consistency: Consistency;
+  /** Of the request it was made for; for logs. */
+  readonly requestId?: string;
+  /**
+   * Aborted when nobody waits for the work any more: the statement that runs is cancelled. A write whose COMMIT may have
+   * been sent runs to its end. May be made when it is asked for.
+   */
+  readonly signal?: AbortSignal;
 }
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
@@ -101,16 +109,38 @@ export interface LeftBehind {
 }
 
 const found = `current_setting('app.tenant_id', true) as tenant, current_setting('search_path') as path`;
+// Flushed, not inserted: what can be seen of a synchronous commit has been flushed, and what has not been flushed no
+// replica can ever prove, should the primary die now. (Of commits with synchronous_commit = off, which nothing here
+// makes, a reader could lose sight until the WAL writer has come round.)
+const place = `pg_is_in_recovery() as standby,
+  case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end::text as lsn`;
 const set = `set_config('app.tenant_id', $1, true), set_config('search_path', $2, true)`;
 
 /**
  * The same as one statement with parameters, to be sent before the first statement of a transaction. It answers with
  * what was LeftBehind: the targets of a select are evaluated from left to right.
+ *
+ * @param limits for the transaction, where its connection has none
  */
-export function contextStep({ tenant, schema }: Context, mode: 'read' | 'write'): Step {
+export function contextStep({ tenant, schema }: Context, mode: 'read' | 'write', limits?: Limits): Step {
   const readOnly = mode === 'read' ? `, set_config('transaction_read_only', 'on', true)` : '';
-  return { text: `select ${found}, ${set}${readOnly}`, values: [tenant?.id ?? '', `"${schema}", pg_temp`] };
+  return {
+    text: `select ${found}, ${place}, ${set}${readOnly}${limits === undefined ? '' : settingsOf(limits)}`,
+    values: [tenant?.id ?? '', `"${schema}", pg_temp`],
+  };
 }
 
-/** Asked after the end of a transaction. */
-export const leftBehindStep: Step = { text: `select ${found}` };
+function settingsOf(limits: Limits): string {
+  return Object.entries(serverSettings(limits))
+    .map(([name, ms]) => `, set_config('${name}', '${ms}', true)`)
+    .join('');
+}
+
+/** Where a server is, asked after a read: what has been read lies before it. */
+export const positionStep: Step = { text: `select ${place}` };
+
+/** Asked after COMMIT: the position before it would lack the commit itself. */
+export const afterCommitStep: Step = {
+  text: `select ${found}, pg_current_wal_insert_lsn()::text as lsn,
+    ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int as timeline`,
+};

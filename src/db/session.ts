@@ -2,6 +2,7 @@ import type { ClientBase } from 'pg';
 import { runBatch, type Step } from './batch.ts';
 import { type ConstraintTable, translateError } from './pg-errors.ts';
 import type { Tenant } from './scope.ts';
+import { statementName } from './statement-name.ts';
 
 declare const mayRead: unique symbol;
 declare const mayWrite: unique symbol;
@@ -15,12 +16,14 @@ export interface ReadSession {
    * Runs one statement and returns its rows.
    *
    * @param constraints what a violated constraint means to a client
+   * @param name what logs and traces call the statement; never a value. By default its verb and first table
    * @throws AppError for anything PostgreSQL refuses (see pg-errors.ts)
    */
   query<Row extends object>(
     text: string,
     values?: readonly unknown[],
     constraints?: ConstraintTable,
+    name?: string,
   ): Promise<Row[]>;
 }
 
@@ -45,10 +48,11 @@ export function openSession(
     text: string,
     values: readonly unknown[] = [],
     constraints: ConstraintTable = {},
+    name: string = statementName(text),
   ): Promise<Row[]> {
     if (!open) throw new Error('A session was used after its unit of work had ended');
     try {
-      return (await send({ text, values })) as Row[];
+      return (await send({ text, values, name })) as Row[];
     } catch (error) {
       throw translateError(error, constraints);
     }

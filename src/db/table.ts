@@ -135,14 +135,28 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     return query;
   }
 
-  async function run(session: ReadSession, query: Knex.QueryBuilder): Promise<Row[]> {
+  /** One statement under the name that logs and traces know it by, such as `products.page`. */
+  function ask<Result extends object = Row>(
+    session: ReadSession,
+    operation: keyof Table<Row>,
+    text: string,
+    values: readonly unknown[],
+  ): Promise<Result[]> {
+    return session.query<Result>(text, values, constraints, `${name}.${operation}`);
+  }
+
+  async function run<Result extends object = Row>(
+    session: ReadSession,
+    operation: keyof Table<Row>,
+    query: Knex.QueryBuilder,
+  ): Promise<Result[]> {
     const { sql, bindings } = query.toSQL().toNative();
-    return session.query<Row>(sql, bindings, constraints);
+    return ask<Result>(session, operation, sql, bindings);
   }
 
   const find = async (session: ReadSession, id: string, lock = false): Promise<Row | undefined> => {
     const text = `select ${selection} ${live} and id = $2${lock ? ' for update' : ''}`;
-    const rows = await session.query<Row>(text, [tenantOf(session), id]);
+    const rows = await ask(session, 'find', text, [tenantOf(session), id]);
     return rows[0];
   };
 
@@ -159,10 +173,11 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       const places = fields.map((field) => `$${parameters.push(withId[field] ?? null)}`);
       return `($1, ${places.join(', ')})`;
     });
-    return session.query<Row>(
+    return ask(
+      session,
+      'insert',
       `insert into ${name} (tenant_id, ${fields.map(column).join(', ')}) values ${tuples.join(', ')} returning ${selection}`,
       parameters,
-      constraints,
     );
   }
 
@@ -178,14 +193,18 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     find: (session, id) => find(session, id),
     require: async (session, id, options) => requireRow(await find(session, id, options?.lock)),
     findMany: (session, ids, options) =>
-      session.query<Row>(
+      ask(
+        session,
+        'findMany',
         `select ${selection} ${live} and id = any($2::uuid[]) order by id${options?.lock ? ' for update' : ''}`,
         [tenantOf(session), ids],
       ),
     findWhere: (session, where) =>
-      run(session, builder(session, where).select(compiler.raw(selection)).orderBy('id')),
+      run(session, 'findWhere', builder(session, where).select(compiler.raw(selection)).orderBy('id')),
     findIn: (session, field, values) =>
-      session.query<Row>(
+      ask(
+        session,
+        'findIn',
         `select ${selection} ${live} and ${column(field)} = any($2::${types[field]}[]) order by id`,
         [tenantOf(session), values],
       ),
@@ -207,7 +226,7 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
           after.id,
         ]);
       }
-      const rows = await run(session, query);
+      const rows = await run(session, 'page', query);
       const shown = rows.slice(0, limit);
       const last = shown.at(-1);
       const more = rows.length > limit && last !== undefined;
@@ -218,8 +237,7 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     },
 
     async count(session, where = {}) {
-      const { sql, bindings } = builder(session, where).count({ n: '*' }).toSQL().toNative();
-      const rows = await session.query<{ n: number }>(sql, bindings);
+      const rows = await run<{ n: number }>(session, 'count', builder(session, where).count({ n: '*' }));
       return rows[0]?.n ?? 0;
     },
 
@@ -232,27 +250,31 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       const fields = ownFields.filter((field) => (changes as Record<string, unknown>)[field] !== undefined);
       const values = fields.map((field) => (changes as Record<string, unknown>)[field]);
       const set = [...fields.map((field, index) => `${column(field)} = $${index + 3}`), touched].join(', ');
-      const rows = await session.query<Row>(
+      const rows = await ask(
+        session,
+        'update',
         `update ${name} set ${set} where tenant_id = $1 and id = $2 and deleted_at is null returning ${selection}`,
         [tenantOf(session), id, ...values],
-        constraints,
       );
       return requireRow(rows[0]);
     },
 
     async updateEach(session, field, values) {
-      await session.query(
+      await ask(
+        session,
+        'updateEach',
         `update ${name} t set ${column(field)} = v.value, ${touched}
          from unnest($2::uuid[], $3::${types[field]}[]) as v(id, value)
          where t.tenant_id = $1 and t.id = v.id and t.deleted_at is null`,
         [tenantOf(session), [...values.keys()], [...values.values()]],
-        constraints,
       );
     },
 
     async softDelete(session, id) {
       const deletionId = uuidv7();
-      const rows = await session.query(
+      const rows = await ask(
+        session,
+        'softDelete',
         `update ${name} set deleted_at = now(), deletion_id = $3, ${touched}
          where tenant_id = $1 and id = $2 and deleted_at is null returning id`,
         [tenantOf(session), id, deletionId],
@@ -263,31 +285,36 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
 
     async softDeleteWhere(session, where, { deletionId }) {
       const gone = { deleted_at: compiler.fn.now(), deletion_id: deletionId, updated_at: compiler.fn.now() };
-      await run(session, builder(session, where).update({ ...gone, version: compiler.raw('version + 1') }));
+      const query = builder(session, where).update({ ...gone, version: compiler.raw('version + 1') });
+      await run(session, 'softDeleteWhere', query);
     },
 
     async restore(session, id) {
-      const found = await session.query<{ deletionId: string | null }>(
+      const found = await ask<{ deletionId: string | null }>(
+        session,
+        'restore',
         `select deletion_id as "deletionId" from ${name} where tenant_id = $1 and id = $2 for update`,
         [tenantOf(session), id],
       );
       if (found[0] === undefined) throw notFound();
       const { deletionId } = found[0];
       if (deletionId === null) return { row: requireRow(await find(session, id)), deletion: undefined };
-      await session.query(
+      await ask(
+        session,
+        'restore',
         `update ${name} set deleted_at = null, deletion_id = null, ${touched} where tenant_id = $1 and id = $2`,
         [tenantOf(session), id],
-        constraints,
       );
       return { row: requireRow(await find(session, id)), deletion: { deletionId } };
     },
 
     async restoreWith(session, { deletionId }) {
-      await session.query(
+      await ask(
+        session,
+        'restoreWith',
         `update ${name} set deleted_at = null, deletion_id = null, ${touched}
          where tenant_id = $1 and deletion_id = $2`,
         [tenantOf(session), deletionId],
-        constraints,
       );
     },
   };
@@ -300,6 +327,8 @@ export async function nextNumber(session: WriteSession, series: string): Promise
      on conflict (tenant_id, name) where deleted_at is null
      do update set value = counters.value + 1, updated_at = now() returning value`,
     [tenantOf(session), uuidv7(), series],
+    {},
+    'counters.next',
   );
   const value = rows[0]?.value;
   if (value === undefined) throw new Error('A counter gave no number');

@@ -3,8 +3,11 @@ import express, { type Express, type Request, type RequestHandler, type Router }
 import helmet from 'helmet';
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
+import { ending } from './ending.ts';
 import { type Health, healthRoutes } from './health.ts';
 import { logging } from './logging.ts';
+import { type Exposition, metricsRoutes } from './metrics.ts';
+import { observing, type RequestObserver } from './observation.ts';
 import { problems, unknownRoute } from './problem.ts';
 import { requestId } from './request-id.ts';
 import { serverTiming } from './timing.ts';
@@ -14,12 +17,17 @@ export interface AppParts {
   clock: Clock;
   logger: Logger;
   health: Health;
+  observer: RequestObserver;
+  /** `GET /metrics`, without authentication; for a port that is private. */
+  metrics?: () => Promise<Exposition>;
   /** Addresses or networks whose X-Forwarded-* headers count. */
   trustProxy: readonly string[];
   /** Origins of browsers that may call. */
   corsOrigins: readonly string[];
   /** Larger bodies are refused with 413. */
   bodyLimitBytes: number;
+  /** What is not answered within this is given up. Undefined: nothing is. */
+  deadlineMs: number | undefined;
   /** In order: path, what stands before the routes, the routes. */
   routes: readonly Mount[];
 }
@@ -37,11 +45,15 @@ export function createApp(parts: AppParts): Express {
   serverTiming(app, parts.clock);
   app.set('trust proxy', [...parts.trustProxy]);
   app.use(requestId(parts.clock));
+  const mounts = parts.routes.map(({ path }) => path);
+  app.use(observing(parts.observer, mounts, parts.clock));
   app.use(logging(parts.logger));
+  app.use(ending(parts.deadlineMs));
   app.use(whileDraining(parts.health));
   app.use(helmet());
   app.use(noStore);
   app.use(healthRoutes(parts.health));
+  if (parts.metrics !== undefined) app.use(metricsRoutes(parts.metrics));
   if (parts.corsOrigins.length > 0) app.use(crossOrigin(parts.corsOrigins));
   app.use(express.json({ limit: parts.bodyLimitBytes }));
   for (const { path, before, router } of parts.routes) app.use(path, ...before, router);
@@ -62,8 +74,14 @@ function crossOrigin(origins: readonly string[]): RequestHandler {
   const answer: RequestHandler = cors({
     origin: [...origins],
     methods: ['GET', 'POST', 'PATCH', 'DELETE'],
-    allowedHeaders: ['Authorization', 'Content-Type', 'X-Request-Id', 'X-Tenant-ID'],
-    exposedHeaders: ['Link', 'Location', 'Retry-After', 'Served-By', 'Server-Timing', 'X-Request-Id'],
+    allowedHeaders: [
+      ...['Authorization', 'Consistency-Token', 'Content-Type', 'Read-Consistency'],
+      ...['X-Request-Id', 'X-Tenant-ID'],
+    ],
+    exposedHeaders: [
+      ...['Consistency-Token', 'Link', 'Location', 'Retry-After', 'Served-By'],
+      ...['Server-Timing', 'X-Request-Id'],
+    ],
     maxAge: 600,
   });
   // cors takes every OPTIONS for a browser's; one that is not asks which methods there are, and the route knows.

@@ -4,10 +4,10 @@ import type { Logger } from 'pino';
 import { pinoHttp } from 'pino-http';
 
 /** Polled every second or so by machines; a line each would drown the others. */
-const quiet = new Set(['/livez', '/readyz']);
+const quiet = new Set(['/livez', '/readyz', '/metrics']);
 
 /**
- * One line a request: id, tenant, actor, node and reason, status, milliseconds. Headers and bodies are never logged, so
+ * One line a request: id, trace if there is one, tenant, actor, node and reason, status, milliseconds. Headers and bodies are never logged, so
  * no credential can be; of the URL only the path is, for the query may hold personal data.
  */
 export function logging(logger: Logger): RequestHandler {
@@ -27,8 +27,9 @@ export function logging(logger: Logger): RequestHandler {
 }
 
 function facts(req: IncomingMessage, res: ServerResponse): object {
-  const { tenant, actor, decision, databaseMs } = contextOf(req);
+  const { tenant, actor, decision, databaseMs, traceId } = contextOf(req);
   return {
+    trace_id: traceId, // the name that log viewers know
     method: req.method,
     path: pathOf(req),
     status: res.statusCode,

@@ -17,7 +17,10 @@ const byType: Readonly<Record<string, [ErrorCode, string] | undefined>> = {
 export const problems: ErrorRequestHandler = (error, req, res, next) => {
   const known = toAppError(error);
   const { status } = errorTable[known.code];
-  if (status >= 500) req.log.error({ err: error as unknown, cause: causeOf(error) }, known.message);
+  if (status >= 500) {
+    const { traceId } = req.context;
+    req.log.error({ trace_id: traceId, err: error as unknown, cause: causeOf(error) }, known.message);
+  }
   if (res.headersSent) {
     next(error);
     return;
@@ -34,6 +37,8 @@ function sendProblem(req: Request, res: Response, error: AppError): void {
   const { status, title } = errorTable[error.code];
   if (error.retryAfterS !== undefined) res.setHeader('Retry-After', String(error.retryAfterS));
   if (status === 401) res.setHeader('WWW-Authenticate', 'Bearer');
+  // What was refused has written nothing that anybody could wait for.
+  res.removeHeader('Consistency-Token');
   const body = {
     type: `urn:tenantry:problem:${error.code}`,
     title,

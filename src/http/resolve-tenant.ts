@@ -33,9 +33,9 @@ export function requireClaimed(req: Request, entry: DirectoryEntry): Tenant {
   const { tenant, status } = entry;
   const named = tenantHeader(req);
   if (named !== undefined && named !== tenant.slug && named !== tenant.id) {
-    const { requestId } = req.context;
+    const { requestId, traceId } = req.context;
     req.log.warn(
-      { audit: 'tenant_mismatch', requestId, tenant: tenant.id, claimed: named },
+      { audit: 'tenant_mismatch', requestId, trace_id: traceId, tenant: tenant.id, claimed: named },
       'X-Tenant-ID disagrees with the credential',
     );
     throw new AppError('tenant_mismatch', 'X-Tenant-ID names another tenant than the credential.');

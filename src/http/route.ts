@@ -8,7 +8,10 @@ type Handlers = Partial<Record<Method, RequestHandler | RequestHandler[]>>;
 export function route(router: Router, path: string, handlers: Handlers): void {
   const at = router.route(path);
   const methods = Object.keys(handlers) as Method[];
-  for (const method of methods) at[method](...[handlers[method] ?? []].flat());
+  for (const method of methods) {
+    const [first, ...others] = [handlers[method] ?? []].flat();
+    if (first !== undefined) at[method](noting(path, first), ...others);
+  }
   const allow = [
     ...methods.map((method) => method.toUpperCase()),
     ...(handlers.get ? ['HEAD'] : []),
@@ -16,11 +19,30 @@ export function route(router: Router, path: string, handlers: Handlers): void {
   ]
     .toSorted()
     .join(', ');
-  at.all((req, res) => {
+  const otherMethod: RequestHandler = (req, res) => {
     res.setHeader('Allow', allow);
     if (req.method !== 'OPTIONS') {
       throw new AppError('method_not_allowed', `This address takes ${allow}.`);
     }
     res.status(204).end();
-  });
+  };
+  at.all(noting(path, otherMethod));
+}
+
+/**
+ * Remembers which pattern took the request: figures are kept by it, for addresses are without number. Express forgets
+ * where a router was mounted as soon as an error leaves it. Within the handler, because one more of them costs ten times
+ * as much.
+ */
+function noting(path: string, handler: RequestHandler): RequestHandler {
+  let base: string | undefined;
+  let pattern = '';
+  return (req, res, next) => {
+    if (req.baseUrl !== base) {
+      base = req.baseUrl;
+      pattern = `${base.toLowerCase()}${path === '/' ? '' : path}`; // paths match in any case
+    }
+    req.context.route = pattern;
+    return handler(req, res, next);
+  };
 }

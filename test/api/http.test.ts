@@ -169,7 +169,7 @@ describe('the tenant API, as HTTP,', () => {
     const servedBy = async (path: string) => (await tenant.client.get(path)).headers['served-by'];
     await replicasFresh(service);
     expect(await servedBy('/v1/products')).toMatch(
-      /^(replica-1; reason=fresh; lag=\d+|primary; reason=no-replica)$/,
+      /^(replica-1; reason=(?:fresh|caught-up); lag=\d+|primary; reason=no-replica)$/,
     );
     expect(await servedBy('/v1/me')).toBe('primary; reason=strong');
   });

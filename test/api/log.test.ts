@@ -57,6 +57,16 @@ describe('the log', () => {
     expect(log.text()).not.toContain('a-probe');
   });
 
+  it('names the trace that the caller says the request belongs to, and no other', async () => {
+    const id = '4bf92f3577b34da6a3ce929d0e0e4736';
+    const send = (requestId: string, traceparent: string) =>
+      tenant.client.get('/v1/products').set({ traceparent, 'X-Request-Id': requestId }).expect(200);
+    await send('in-a-trace', `00-${id}-00f067aa0ba902b7-01`);
+    expect(await lineOf('in-a-trace')).toMatchObject({ trace_id: id });
+    await send('in-none', `00-${id}-and so on`);
+    expect(await lineOf('in-none')).not.toHaveProperty('trace_id');
+  });
+
   it('tells the auditor of a header that claims another tenant', async () => {
     await tenant.client
       .get('/v1/products')

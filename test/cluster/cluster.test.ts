@@ -207,13 +207,30 @@ describe('a running cluster', () => {
     await expect(cluster.kill(2)).rejects.toThrow('no replica 2: the cluster has 2');
   });
 
-  // Last of this cluster: afterwards it has two primaries.
-  it('promotes a replica, which then takes writes', async () => {
+  // Last of this cluster: afterwards its roles are others.
+  it('promotes a replica, which takes writes, and has the others follow it', async () => {
+    await put(cluster, 'before the promotion');
+    await cluster.caughtUp();
     await cluster.kill('primary');
     await cluster.promote(0);
     expect(
       await query(cluster.replicaUrls[0], `insert into seen values ('promoted') returning name`),
     ).toEqual(['promoted']);
+
+    await cluster.follow(1);
+    // The old primary goes a way of its own first, which is lost.
+    await cluster.restart('primary');
+    await query(cluster.primaryUrl, `insert into seen values ('astray')`);
+    await cluster.rebuild('primary');
+    await query(cluster.replicaUrls[0], `insert into seen values ('followed')`);
+    await cluster.caughtUp();
+    for (const url of [cluster.primaryUrl, cluster.replicaUrls[1]]) {
+      expect(await query(url, 'select pg_is_in_recovery()')).toEqual([true]);
+      const names = await query(url, 'select name from seen');
+      expect(names).toEqual(expect.arrayContaining(['before the promotion', 'promoted', 'followed']));
+      expect(names).not.toContain('astray');
+    }
+    await expect(cluster.rebuild(0)).rejects.toThrow('what others are made from');
   });
 });
 

@@ -220,7 +220,7 @@ describe('many tenants at once on two connections', () => {
       const scope: TenantScope = {
         ...tenant.scope,
         actor: { kind: 'user', id: `worker-${worker}` },
-        consistency: { level: worker % 2 === 0 ? 'strong' : 'session' },
+        consistency: { level: { kind: worker % 2 === 0 ? 'strong' : 'session' } },
       };
       for (let round = 0; round < rounds; round += 1) {
         const sku = worker * rounds + round;

@@ -89,7 +89,7 @@ describe.each([
     const reader: TenantScope = {
       ...scope,
       actor: { kind: 'user', id: uuidv7() },
-      consistency: { level: 'session', served: (decision) => (served = decision) },
+      consistency: { level: { kind: 'session' }, served: (decision) => (served = decision) },
     };
     for (const table of tables) {
       await until(async () => {

@@ -18,9 +18,9 @@ beforeAll(async () => {
 });
 
 /** The tenant's scope for an actor of its own, and where its units of work ran. */
-function scopeOf(level: 'strong' | 'session', actor: string): { scope: TenantScope; decisions: Decision[] } {
+function scopeOf(kind: 'strong' | 'session', actor: string): { scope: TenantScope; decisions: Decision[] } {
   const decisions: Decision[] = [];
-  const consistency = { level, served: (decision: Decision) => void decisions.push(decision) };
+  const consistency = { level: { kind }, served: (decision: Decision) => void decisions.push(decision) };
   return { scope: { ...tenant.scope, actor: { kind: 'user', id: actor }, consistency }, decisions };
 }
 

@@ -3,7 +3,7 @@ import { mkdtemp } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { type Cluster, startCluster } from '../../cluster/cluster.ts';
-import { createClone, type TestDatabase, testDatabase } from './database.ts';
+import { createClone, type TestDatabase, testDatabase } from './clone.ts';
 import { makeTemplate } from './provider.ts';
 
 /** A cluster of one test file, which may pause, cut off and kill its servers, with a migrated database on it. */

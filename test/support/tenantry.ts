@@ -133,7 +133,7 @@ export async function startTenantry(
         scope: {
           tenant: entry.tenant,
           actor: { kind: 'user', id: (me.body as { id: string }).id, role: 'owner' },
-          consistency: { level: 'strong' },
+          consistency: { level: { kind: 'strong' } },
         },
       };
     },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { parseLsn } from '../../src/db/lsn.ts';
+import { parseLsn } from '../../src/db/position.ts';
 import { assess, createPrimaryHistory } from '../../src/db/nodes.ts';
 
 const maxLagMs = 2000;
@@ -25,6 +25,7 @@ describe('the lag of a replica', () => {
     expect(assess(facts, history, false, maxLagMs, 1100)).toEqual({
       state: 'fresh',
       lagMs: 0,
+      provenMs: 100,
       lagBytes: 0n,
     });
   });
@@ -41,6 +42,7 @@ describe('the lag of a replica', () => {
     expect(assess(facts, history, false, maxLagMs, 1600)).toEqual({
       state: 'fresh',
       lagMs: 600,
+      provenMs: 600,
       lagBytes: 50n,
     });
     expect(assess(facts, history, false, maxLagMs, 3001).state).toBe('stale');

@@ -34,13 +34,22 @@ describe('what PostgreSQL says', () => {
     'Connection terminated unexpectedly',
     'Query read timeout',
     'timeout expired',
-    'timeout exceeded when trying to connect',
     'Client has encountered a connection error and is not queryable',
   ])('a driver error without a code is known by its words: %s', (message) => {
     const error = new Error(message);
     expect(remedyFor(error, 'primary')).toBe('node-lost');
     expect(translateError(error)).toMatchObject({ code: 'unavailable', retryAfterS: 1 });
   });
+
+  it.each(['timeout exceeded when trying to connect', 'Too many wait for a connection'])(
+    'a busy pool is not taken for a lost server: %s',
+    (message) => {
+      const error = new Error(message);
+      expect(remedyFor(error, 'primary')).toBe('none');
+      expect(remedyFor(error, 'replica')).toBe('elsewhere');
+      expect(translateError(error)).toMatchObject({ code: 'unavailable', retryAfterS: 1 });
+    },
+  );
 
   it('names a known constraint in the words of its repository', () => {
     const error = translateError(pgError('23505', { constraint: 'products_sku_key' }), {

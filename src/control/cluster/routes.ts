@@ -13,14 +13,14 @@ export function clusterRoutes(nodes: () => readonly NodeFigures[]): Router {
   return router;
 }
 
-function nodeView({ name, role, state, lagMs, lagBytes, lsn, timeline, pool }: NodeFigures) {
+function nodeView({ name, role, state, lagMs, lagBytes, position, timeline, pool }: NodeFigures) {
   return {
     name,
     role,
     state,
     lagMs: lagMs ?? null,
     lagBytes: lagBytes ?? null,
-    lsn: lsn ?? null,
+    lsn: position ?? null,
     timeline: timeline ?? null,
     pool,
   };

@@ -1,0 +1,84 @@
+import type { Clock } from '../clock.ts';
+import type { SightingStore } from './consistency.ts';
+import type { NodeDetail } from './monitor.ts';
+import type { DatabaseObserver } from './observer.ts';
+import type { PoolFigures } from './pool.ts';
+import type { NodeView, route } from './router.ts';
+import type { SchemaName, TenantScope } from './scope.ts';
+import type { ReadSession, WriteSession } from './session.ts';
+
+/** What `createDatabase` takes and gives; how it is done does not belong here. */
+
+/** The data plane's database: one primary, any number of replicas, and the promise that a caller reads its writes. */
+export interface Database {
+  /**
+   * A unit of work that only reads: one READ ONLY transaction on the node that `route()` names. When a replica fails
+   * under it, it is run again on the primary, and the other way round where a replica will do; so `fn` may be called
+   * twice.
+   */
+  read<T>(scope: TenantScope, fn: (session: ReadSession) => Promise<T>): Promise<T>;
+  /**
+   * A unit of work that may write: one transaction on the primary; its own reads are there, too. It is run again, at
+   * most twice, when PostgreSQL rolled it back because of a deadlock or a serialization failure.
+   */
+  write<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T>;
+  /**
+   * A write of exactly one statement, in one round trip with its commit. `fn` must not decide anything after it: what it
+   * throws then comes too late to undo it.
+   */
+  writeOne<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T>;
+  /**
+   * A look-up of the control plane's public views, without a tenant: on the primary, or on any replica while the
+   * primary is gone or has no connection left for us.
+   */
+  lookUp<Row extends object>(schema: SchemaName, text: string, values: readonly unknown[]): Promise<Row[]>;
+  /** Resolves when the primary answers. @throws AppError unavailable */
+  ping(): Promise<void>;
+  nodes(): NodeFigures[];
+  /** Reads that the primary took over from replicas that had dropped out, and those that it was spared. */
+  spillover(): { taken: number; refused: number };
+  /** The identifier of the system that the servers belong to; undefined before the first has answered. */
+  systemId(): string | undefined;
+  /** For how long the primary has been lost, as far as windows are concerned: they stand still meanwhile. 0: it is there. */
+  standstillMs(): number;
+  /** @throws Error when the role could walk past row level security, or the primary cannot be reached */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface NodeFigures extends NodeDetail {
+  readonly pool: PoolFigures;
+}
+
+export interface DatabaseOptions {
+  /** Of the role tenantry_app. */
+  primaryUrl: string;
+  replicaUrls: readonly string[];
+  /** Connections per node. */
+  poolMax: number;
+  /** Statements are prepared once per connection. */
+  prepared: boolean;
+  /** After a write, reads of the actor go to the primary for this long. */
+  readAfterWriteWindowMs: number;
+  /** A replica further behind is not read; at most readAfterWriteWindowMs. */
+  maxReplicaLagMs: number;
+  clock: Clock;
+  /**
+   * Makes the place where is kept what actors have seen; the memory of this process by default. It is given the clock of
+   * windows: see SightingStoreOptions.
+   */
+  sightings?: (presentMs: () => number) => SightingStore;
+  /**
+   * What the primary takes over from replicas that have dropped out; the rest is refused. Default: all of it. Never
+   * refused is what belongs to the primary: writes, `strong` reads, reads after a write of unknown position or one that
+   * live replicas lack, and everything where no replica is configured.
+   */
+  spillover?: { perSecond: number | undefined; burst: number | undefined };
+  /** How a node is chosen. Tests replace it, to see that they notice a choice that is wrong. */
+  route?: typeof route;
+  /** Told when a node changes its state. */
+  onNodeChange?: (view: NodeView) => void;
+  /** Told of connections lost while nobody used them. */
+  onIdleError?: (error: Error, pool: string) => void;
+  observer?: DatabaseObserver;
+}

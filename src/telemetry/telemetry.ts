@@ -1,0 +1,63 @@
+import type { Logger } from 'pino';
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import type { Clock } from '../clock.ts';
+import type { DatabaseObserver, NodeFigures, StatementFacts } from '../db/index.ts';
+import type { Exposition } from '../http/metrics.ts';
+import type { RequestObserver } from '../http/observation.ts';
+import { databaseMetrics } from './database-metrics.ts';
+import { nodeMetrics } from './node-metrics.ts';
+import { requestMetrics } from './request-metrics.ts';
+import { slowStatements } from './slow-statements.ts';
+import { createTracing } from './tracing.ts';
+
+/** What can be seen of a process: figures for Prometheus, spans for OpenTelemetry, lines for what was slow. */
+export interface Telemetry {
+  database: DatabaseObserver;
+  /** @param api `tenant` or `admin` */
+  requests(api: string): RequestObserver;
+  /** From now on the figures of these nodes are shown. */
+  watch(nodes: () => readonly NodeFigures[]): void;
+  expose(): Promise<Exposition>;
+}
+
+export interface TelemetryOptions {
+  /** Statements that take this long or longer are logged; 0 for none. */
+  slowStatementMs: number;
+  clock: Clock;
+  logger: Logger;
+}
+
+export function createTelemetry({ slowStatementMs, clock, logger }: TelemetryOptions): Telemetry {
+  const registry = new Registry();
+  const countRequest = requestMetrics(registry);
+  const tracing = createTracing(clock);
+  let watched: () => readonly NodeFigures[] = () => [];
+  let ofProcess = false;
+  nodeMetrics(registry, () => watched());
+
+  const told: ((facts: StatementFacts) => void)[] = [];
+  if (slowStatementMs > 0) {
+    told.push(slowStatements(logger, slowStatementMs, () => tracing?.activeId()));
+  }
+  if (tracing !== undefined) told.push((facts) => tracing.statement(facts));
+
+  return {
+    database: {
+      ...databaseMetrics(registry),
+      ...(told.length === 0 ? {} : { statement: (facts) => told.forEach((tell) => tell(facts)) }),
+    },
+    requests: (api) => ({
+      ended: (facts) => countRequest(api, facts),
+      ...(tracing === undefined ? {} : { trace: tracing.request }),
+    }),
+    watch(nodes) {
+      watched = nodes;
+    },
+    async expose() {
+      // They watch the event loop and the garbage collector: not where nobody asks.
+      if (!ofProcess) collectDefaultMetrics({ register: registry });
+      ofProcess = true;
+      return { contentType: registry.contentType, text: await registry.metrics() };
+    },
+  };
+}

@@ -1,0 +1,51 @@
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import type request from 'supertest';
+import { useCluster } from '../support/own-cluster.ts';
+import {
+  replicasFresh,
+  startTenantry,
+  type TestTenant,
+  type TestTenantry,
+  useTenantry,
+} from '../support/tenantry.ts';
+
+/** Long enough that a paused replica is read for the length of a test by everybody who may. */
+const env = { READ_AFTER_WRITE_WINDOW_MS: '60000', MAX_REPLICA_LAG_MS: '60000' };
+
+const own = useCluster({ replicas: 1 });
+const here = useTenantry(own.database, { env });
+let there: TestTenantry;
+let tenant: TestTenant;
+
+beforeAll(async () => {
+  there = await startTenantry(own.database, { env });
+  tenant = await here.onboard('hops', 'shared');
+  await own.cluster.caughtUp();
+  await replicasFresh(here);
+  await replicasFresh(there);
+});
+afterAll(() => there?.tenantry.stop());
+
+it('a read that brings a token gives one back, with which another process shows nothing older', async () => {
+  const asked = (path: string, agent: request.Agent) =>
+    agent.get(path).auth(tenant.token, { type: 'bearer' }).expect(200);
+  const first = await tenant.client.post('/v1/products').send(product('T-1')).expect(201);
+  const early = String(first.headers['consistency-token']);
+  await own.cluster.caughtUp();
+  const withoutToken = await asked('/v1/products', here.api());
+  expect(withoutToken.headers).not.toHaveProperty('consistency-token');
+
+  await own.cluster.pauseReplay(0, async () => {
+    const second = await tenant.client.post('/v1/products').send(product('T-2')).expect(201);
+    const path = `/v1/products/${(second.body as { id: string }).id}`;
+    const seen = await asked(path, here.api().set('Consistency-Token', early));
+    const late = String(seen.headers['consistency-token']);
+    expect(late).not.toBe(early);
+    // The other process knows nothing of this actor: only the token tells it.
+    await there.api().get(path).auth(tenant.token, { type: 'bearer' }).expect(404);
+    const again = await asked(path, there.api().set('Consistency-Token', late));
+    expect(again.headers['served-by']).toMatch(/^primary/);
+  });
+});
+
+const product = (sku: string) => ({ sku, name: sku, priceCents: 1, stock: 1 });

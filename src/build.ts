@@ -1,7 +1,7 @@
 import type { Express } from 'express';
 import { type Logger, pino } from 'pino';
 import { createPasswords, type Passwords } from './auth/passwords.ts';
-import { createTokens, deriveKey } from './auth/tokens.ts';
+import { createTokens, deriveKey, type Tokens } from './auth/tokens.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Config, requireSetting } from './config.ts';
 import { clusterRoutes } from './control/cluster/routes.ts';
@@ -78,6 +78,15 @@ export function createKernel(config: Config, overrides: Overrides = {}): Kernel 
     migrationsFolder: overrides.migrationsFolder,
     database: overrides.database,
   };
+}
+
+/** @throws ConfigError without JWT_SECRET, which commands of the CLI do not need */
+function tokensOf({ config, clock }: Kernel): Tokens {
+  return createTokens({
+    secret: requireSetting(config, 'JWT_SECRET'),
+    ttlS: config.ACCESS_TOKEN_TTL_S,
+    clock,
+  });
 }
 
 /** Only the words: node-postgres hangs the whole connection on the error. */
@@ -168,9 +177,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory): Contro
     ...(directory === undefined ? {} : { directory }),
   });
   const runner = createRunner({ database, migrator, clock });
-  const tokens = () =>
-    createTokens({ secret: requireSetting(config, 'JWT_SECRET'), ttlS: config.ACCESS_TOKEN_TTL_S, clock });
-  const operators = () => createOperatorService({ database, passwords, tokens: tokens() });
+  const operators = (tokens: Tokens) => createOperatorService({ database, passwords, tokens });
 
   return {
     database,
@@ -178,12 +185,15 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory): Contro
     runner,
     async ensureOperator() {
       const { OPERATOR_EMAIL: email, OPERATOR_PASSWORD: password } = config;
-      if (email !== undefined && password !== undefined) await operators().ensureFirst({ email, password });
+      if (email !== undefined && password !== undefined) {
+        await operators(tokensOf(kernel)).ensureFirst({ email, password });
+      }
     },
     mounts(lists, nodes) {
-      const before = [authenticateOperator(tokens())];
+      const tokens = tokensOf(kernel);
+      const before = [authenticateOperator(tokens)];
       return [
-        { path: '/admin/v1/auth', before: [], router: operatorRoutes(operators()) },
+        { path: '/admin/v1/auth', before: [], router: operatorRoutes(operators(tokens)) },
         { path: '/admin/v1/tenants', before, router: tenantRoutes(tenants, lists) },
         { path: '/admin/v1/migrations', before, router: migrationRoutes(runner) },
         { path: '/admin/v1/cluster', before, router: clusterRoutes(nodes) },
@@ -297,13 +307,10 @@ export async function buildDoctor(config: Config): Promise<Finding[]> {
 }
 
 /** The tenant API. A new resource is one line here. */
-function tenantMounts({ config, clock, passwords }: Kernel, data: DataPlane, lists: Lists): Mount[] {
+function tenantMounts(kernel: Kernel, data: DataPlane, lists: Lists): Mount[] {
+  const { config, clock, passwords } = kernel;
   const { db, directory, users, products, orders } = data;
-  const tokens = createTokens({
-    secret: requireSetting(config, 'JWT_SECRET'),
-    ttlS: config.ACCESS_TOKEN_TTL_S,
-    clock,
-  });
+  const tokens = tokensOf(kernel);
   const sessions = createSessionService({
     db,
     passwords,

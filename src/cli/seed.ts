@@ -4,19 +4,22 @@ import { demoMember, demoOrderCount, demoOrderLines, demoProducts } from '../../
 import { buildControlPlane, buildDataPlane, type ControlPlane, type DataPlane } from '../build.ts';
 import type { TenantScope } from '../db/index.ts';
 import { commandKernel } from './control.ts';
-import type { Io } from './io.ts';
+import { type Io, printJson } from './io.ts';
 
 export function seedCommand(io: Io): Command {
   return new Command('seed')
     .description('Put the demo in: two tenants, products and orders. What is there already stays as it is.')
-    .action(async () => {
+    .option('--json', 'print JSON')
+    .action(async ({ json }: { json?: boolean }) => {
       const kernel = commandKernel(io, 'seed');
       const data = buildDataPlane(kernel);
       const control = buildControlPlane(kernel, data.directory);
       try {
         await data.start();
         await seedDemo(control, data);
-        io.out(`seeded ${demoTenants.map((tenant) => tenant.slug).join(', ')}`);
+        const seeded = demoTenants.map((tenant) => tenant.slug);
+        if (json) printJson(io, { seeded });
+        else io.out(`seeded ${seeded.join(', ')}`);
       } finally {
         await control.stop();
         await data.stop();

@@ -1,9 +1,9 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import type { Clock } from '../clock.ts';
 import { limits } from './limits.ts';
 import { type DatabaseObserver, type Spent, tellStatements } from './observer.ts';
-import { remedyFor, translateError } from './pg-errors.ts';
+import { translateError } from './pg-errors.ts';
 import { createPool } from './pool.ts';
+import { rerunning } from './rerun.ts';
 import type { SchemaName } from './scope.ts';
 import type { ReadSession, WriteSession } from './session.ts';
 import { readUnit, type Unit, type UnitOptions, writeUnit } from './transaction.ts';
@@ -57,24 +57,4 @@ export function createControlDatabase(options: ControlDatabaseOptions): ControlD
 /** A unit of work without a tenant: policies show it no row of any. */
 export function controlUnit(schema: SchemaName, prepared: boolean, clock: Clock, spent?: Spent): UnitOptions {
   return { tenant: undefined, schema, prepared, spent, monotonicMs: () => clock.monotonicMs() };
-}
-
-/** Times a unit of work is run at most. */
-export const maxRuns = 3;
-
-/** Runs a unit of work again when PostgreSQL rolled all of it back and a repeat can succeed. */
-export async function rerunning<T>(unit: (first: boolean) => Promise<T>): Promise<T> {
-  for (let runs = 1; ; runs += 1) {
-    try {
-      return await unit(runs === 1);
-    } catch (error) {
-      if (remedyFor(error, 'primary') !== 'rerun' || runs === maxRuns) throw error;
-      await drawApart(runs);
-    }
-  }
-}
-
-/** Units that met each other would meet again if they came back at once. */
-export function drawApart(runs: number): Promise<void> {
-  return pause(runs * (5 + 20 * Math.random()));
 }

@@ -3,7 +3,7 @@ import { createBudget } from './budget.ts';
 import { endedError, graceMs } from './cancel.ts';
 import { createSightingStore } from './consistency.ts';
 import type { Database, DatabaseOptions } from './contract.ts';
-import { controlUnit, drawApart, maxRuns } from './control-database.ts';
+import { controlUnit } from './control-database.ts';
 import { limits } from './limits.ts';
 import { createMonitor } from './monitor.ts';
 import { stopwatch, tellStatements, timed } from './observer.ts';
@@ -11,6 +11,7 @@ import { NotPrimary, type Remedy, remedyFor, translateError } from './pg-errors.
 import { createPool, type Lease, type NodePool, type PoolOptions } from './pool.ts';
 import { furthest, type Position } from './position.ts';
 import { requireUnprivileged } from './privileges.ts';
+import { drawApart, maxRuns } from './rerun.ts';
 import { type Decision, type Demand, type Reason, type Role, route } from './router.ts';
 import type { SchemaName, TenantScope } from './scope.ts';
 import type { ReadSession, WriteSession } from './session.ts';
@@ -227,13 +228,13 @@ export function createDatabase(options: DatabaseOptions): Database {
     // of them a time-out. What a replica does not know may be too new for it.
     const lost = primary?.state === 'down';
     if (replica !== undefined && primary !== undefined && (lost || primary.load >= options.poolMax)) {
-      const rows = await on(replica.id);
+      const rows = await on(replica.id, replica.name);
       if (lost || rows.length > 0) return rows;
     }
     try {
       const asked = on(primary?.id ?? 0);
       if (replica === undefined) return await asked;
-      const rows = await orWhenLate(asked, () => on(replica.id));
+      const rows = await orWhenLate(asked, () => on(replica.id, replica.name));
       return rows.length > 0 ? rows : await asked;
     } catch (error) {
       // Lost, or busy with writes.

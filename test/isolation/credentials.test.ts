@@ -1,30 +1,13 @@
-import { beforeAll, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import { useDatabase } from '../support/database.ts';
-import { createHoldings, emailOf, type Holdings } from '../support/holdings.ts';
+import { useHoldings, emailOf } from '../support/holdings.ts';
 import { allRows } from '../support/rows.ts';
 import { password, problemOf, useTenantry } from '../support/tenantry.ts';
 
 const database = useDatabase();
 const service = useTenantry(database);
 
-const holdings: Record<string, Holdings> = {};
-beforeAll(async () => {
-  for (const [slug, isolation] of [
-    ['ash', 'shared'],
-    ['birch', 'shared'],
-    ['cedar', 'schema'],
-    ['dogwood', 'schema'],
-  ] as const) {
-    holdings[slug] = await createHoldings(await service.onboard(slug, isolation));
-  }
-});
-
-function heldBy(slug: string): Holdings {
-  const held = holdings[slug];
-  if (held === undefined) throw new Error(`there is no tenant ${slug}`);
-  return held;
-}
-
+const { heldBy } = useHoldings(service);
 const login = (tenant: string, email: string, secret = password) =>
   service.api().post('/v1/auth/login').set('X-Tenant-ID', tenant).send({ email, password: secret });
 const exchange = (verb: 'refresh' | 'logout', refreshToken: string, tenant?: string) => {

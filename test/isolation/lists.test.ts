@@ -2,14 +2,7 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import type request from 'supertest';
 import { v7 as uuidv7 } from 'uuid';
 import { useDatabase } from '../support/database.ts';
-import {
-  createHoldings,
-  emailOf,
-  type Holding,
-  type Holdings,
-  type Resource,
-  skuOf,
-} from '../support/holdings.ts';
+import { useHoldings, emailOf, type Holding, type Resource, skuOf } from '../support/holdings.ts';
 import { allRows } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { problemOf, useTenantry } from '../support/tenantry.ts';
@@ -18,24 +11,8 @@ import { problemOf, useTenantry } from '../support/tenantry.ts';
 const database = useDatabase();
 const service = useTenantry(database, { env: { READ_AFTER_WRITE_WINDOW_MS: '3600000' } });
 
-const holdings: Record<string, Holdings> = {};
-beforeAll(async () => {
-  for (const [slug, isolation] of [
-    ['ash', 'shared'],
-    ['birch', 'shared'],
-    ['cedar', 'schema'],
-    ['dogwood', 'schema'],
-  ] as const) {
-    holdings[slug] = await createHoldings(await service.onboard(slug, isolation));
-  }
-  await plantStrays(database);
-});
-
-function heldBy(slug: string): Holdings {
-  const held = holdings[slug];
-  if (held === undefined) throw new Error(`there is no tenant ${slug}`);
-  return held;
-}
+const { heldBy } = useHoldings(service);
+beforeAll(() => plantStrays(database));
 
 interface List {
   data: { id: string }[];

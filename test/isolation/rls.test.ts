@@ -4,7 +4,7 @@ import type { Decision, ReadSession, TenantScope, WriteSession } from '../../src
 import { products } from '../../src/features/products/repository.ts';
 import { withConnection } from '../support/connection.ts';
 import { testPostgres, useDatabase } from '../support/database.ts';
-import { createHoldings, type Holdings, skuOf } from '../support/holdings.ts';
+import { useHoldings, type Holdings, skuOf } from '../support/holdings.ts';
 import { sqlStateOf } from '../support/outcome.ts';
 import { allRows, othersRows, tenantTables } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
@@ -16,18 +16,10 @@ const service = useTenantry(database);
 const db = () => service.tenantry.data.db;
 
 /** Tenant → what it holds. The rows of the shared tenants are in every schema. */
-const holdings: Record<string, Holdings> = {};
+const { holdings } = useHoldings(service);
 let places: string[] = [];
 
 beforeAll(async () => {
-  for (const [slug, isolation] of [
-    ['ash', 'shared'],
-    ['birch', 'shared'],
-    ['cedar', 'schema'],
-    ['dogwood', 'schema'],
-  ] as const) {
-    holdings[slug] = await createHoldings(await service.onboard(slug, isolation));
-  }
   await plantStrays(database);
   places = await tenantTables(database);
 });

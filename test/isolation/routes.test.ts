@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import type request from 'supertest';
 import { v7 as uuidv7 } from 'uuid';
 import { useDatabase } from '../support/database.ts';
-import { createHoldings, type Holdings, type Resource } from '../support/holdings.ts';
+import { createHoldings, useHoldings, type Resource } from '../support/holdings.ts';
 import { allRows } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { password, problemOf, useTenantry } from '../support/tenantry.ts';
@@ -52,24 +52,8 @@ const withoutToken = [
 const single = byId.map(([route, resource, body]) => [route, resource, body] as const);
 const all = [...byId, ...collective].map(([route, resource, body]) => [route, resource, body] as const);
 
-const holdings: Record<string, Holdings> = {};
-beforeAll(async () => {
-  for (const [slug, isolation] of [
-    ['ash', 'shared'],
-    ['birch', 'shared'],
-    ['cedar', 'schema'],
-    ['dogwood', 'schema'],
-  ] as const) {
-    holdings[slug] = await createHoldings(await service.onboard(slug, isolation));
-  }
-  await plantStrays(database);
-});
-
-function heldBy(slug: string): Holdings {
-  const held = holdings[slug];
-  if (held === undefined) throw new Error(`there is no tenant ${slug}`);
-  return held;
-}
+const { heldBy } = useHoldings(service);
+beforeAll(() => plantStrays(database));
 
 function send(client: request.Agent, route: string, id: string, body?: object): request.Test {
   const [method = '', path = ''] = route.replace(':id', id).split(' ');

@@ -8,9 +8,9 @@ import { withoutPolicies } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import {
   createHoldings,
+  useHoldings,
   emailOf,
   type Holding,
-  type Holdings,
   type Resource,
   skuOf,
 } from '../support/holdings.ts';
@@ -25,17 +25,9 @@ const data = () => service.tenantry.data;
 
 /** Kind → ids that are not the tenant's. */
 const elsewhere: Record<string, Record<Resource, string>> = {};
-const holdings: Record<string, Holdings> = {};
+const { heldBy } = useHoldings(service);
 
 beforeAll(async () => {
-  for (const [slug, isolation] of [
-    ['ash', 'shared'],
-    ['birch', 'shared'],
-    ['cedar', 'schema'],
-    ['dogwood', 'schema'],
-  ] as const) {
-    holdings[slug] = await createHoldings(await service.onboard(slug, isolation));
-  }
   for (const [slug, where] of [
     ['birch', 'of a tenant beside it'],
     ['dogwood', 'of a tenant in another schema'],
@@ -46,12 +38,6 @@ beforeAll(async () => {
   elsewhere['of nobody'] = { users: uuidv7(), products: uuidv7(), orders: uuidv7() };
   await plantStrays(database);
 });
-
-function heldBy(slug: string): Holdings {
-  const held = holdings[slug];
-  if (held === undefined) throw new Error(`there is no tenant ${slug}`);
-  return held;
-}
 
 function idsOf(slug: string, state: keyof Holding): Record<Resource, string> {
   const { users, products, orders } = heldBy(slug);

@@ -1,4 +1,5 @@
-import { password, type TestTenant } from './tenantry.ts';
+import { beforeAll } from '@jest/globals';
+import { password, type TestTenant, type TestTenantry } from './tenantry.ts';
 
 /** Of each resource of a tenant one that is there and one that has been deleted; their ids. */
 export interface Holdings {
@@ -18,6 +19,32 @@ export type Resource = 'users' | 'products' | 'orders';
 /** Values that no two tenants share, so that a filter for one shows whose row was found. */
 export const skuOf = (slug: string, state: keyof Holding) => `${state}-${slug}`;
 export const emailOf = (slug: string, state: keyof Holding) => `${state}@${slug.replaceAll('_', '-')}.test`;
+
+/** Two tenants of each isolation. */
+const tenants = [
+  ['ash', 'shared'],
+  ['birch', 'shared'],
+  ['cedar', 'schema'],
+  ['dogwood', 'schema'],
+] as const;
+
+/** To be called at the top of a test file, after useTenantry(): four tenants, and what each of them holds. */
+export function useHoldings(service: TestTenantry) {
+  const holdings: Record<string, Holdings> = {};
+  beforeAll(async () => {
+    for (const [slug, isolation] of tenants) {
+      holdings[slug] = await createHoldings(await service.onboard(slug, isolation));
+    }
+  });
+
+  function heldBy(slug: string): Holdings {
+    const held = holdings[slug];
+    if (held === undefined) throw new Error(`there is no tenant ${slug}`);
+    return held;
+  }
+
+  return { holdings, heldBy };
+}
 
 export async function createHoldings(tenant: TestTenant): Promise<Holdings> {
   const { client, slug } = tenant;

@@ -26,21 +26,7 @@ export const contenders: readonly Contender[] = [
     label: 'Tenantry',
     about: 'the production build with everything on, one replica',
     dialect: 'token',
-    start: (world, compiled, flags = []) =>
-      startServer({
-        name: 'Tenantry',
-        flags: [...leashed(compiled), ...flags],
-        program: compiled.program('src/main.ts'),
-        arguments: () => [],
-        environment: (port) => ({
-          PORT: String(port),
-          DATABASE_URL: world.app.primaryUrl,
-          DATABASE_REPLICA_URLS: world.app.replicaUrls.join(','),
-          DATABASE_POOL_MAX: String(poolMax),
-          READ_AFTER_WRITE_WINDOW_MS: String(readAfterWriteWindowMs),
-          JWT_SECRET: world.jwtSecret,
-        }),
-      }),
+    start: startTenantry,
   },
   opponent(
     'express',
@@ -56,6 +42,30 @@ export const contenders: readonly Contender[] = [
   ),
   opponent('node', 'C: node:http + pg', 'as A, without Express', 'path'),
 ];
+
+/** @param settings beyond those of the bench */
+export function startTenantry(
+  world: World,
+  compiled: Compiled,
+  flags: readonly string[] = [],
+  settings: Readonly<Record<string, string>> = {},
+): Promise<ServerProcess> {
+  return startServer({
+    name: 'Tenantry',
+    flags: [...leashed(compiled), ...flags],
+    program: compiled.program('src/main.ts'),
+    arguments: () => [],
+    environment: (port) => ({
+      PORT: String(port),
+      DATABASE_URL: world.app.primaryUrl,
+      DATABASE_REPLICA_URLS: world.app.replicaUrls.join(','),
+      DATABASE_POOL_MAX: String(poolMax),
+      READ_AFTER_WRITE_WINDOW_MS: String(readAfterWriteWindowMs),
+      JWT_SECRET: world.jwtSecret,
+      ...settings,
+    }),
+  });
+}
 
 function opponent(key: ContenderKey, label: string, about: string, dialect: Dialect): Contender {
   return {

@@ -32,8 +32,9 @@ export function idInSql(kind: Kind, number: string): string {
  * Fills a migrated database past all services, which hash a password per tenant; some 5 s.
  *
  * @param client of a superuser, whom no policy binds
+ * @param moreRows products of the first tenant beyond those that all have
  */
-export async function populate(client: Client): Promise<void> {
+export async function populate(client: Client, moreRows: number): Promise<void> {
   await client.query(`
     insert into control.tenants (id, slug, name, isolation, schema_name, status)
     select ${idInSql('tenant', 't')}, 'bench-' || t, 'Bench ' || t, 'shared', 'shared', 'active'
@@ -52,6 +53,11 @@ export async function populate(client: Client): Promise<void> {
       100 + p, 'USD', p, now() - make_interval(secs => ${productsPerTenant} - p),
       now() - make_interval(secs => ${productsPerTenant} - p)
     from generate_series(0, ${productsPerTenant - 1}) p, generate_series(0, ${tenantCount - 1}) t`);
+  await client.query(`
+    insert into shared.products (tenant_id, id, sku, name, description, price_cents, currency, stock)
+    select ${idInSql('tenant', '0')}, gen_random_uuid(), 'more-' || p, 'Product ' || p,
+      'A product as good as any other of its kind, no. ' || p, 100 + p, 'USD', p
+    from generate_series(1, ${moreRows}) p`);
   await client.query('vacuum analyze');
   await client.query('checkpoint');
 }

@@ -16,6 +16,8 @@ export interface World {
   app: { primaryUrl: string; replicaUrls: string[] };
   /** On the primary, of a role that no policy binds: contenders without tenancy have nothing to tell one. */
   plainUrl: string;
+  /** `tenantry_owner`, on the primary. */
+  ownerUrl: string;
   jwtSecret: string;
   postgresVersion: string;
 }
@@ -28,7 +30,11 @@ const run = promisify(execFile);
  * production: else writes would look better than they are.
  */
 export async function withWorld<T>(
-  { compiled, onProgress }: { compiled: Compiled; onProgress: (message: string) => void },
+  {
+    compiled,
+    onProgress,
+    moreRows = 0,
+  }: { compiled: Compiled; onProgress: (message: string) => void; moreRows?: number },
   fn: (world: World) => Promise<T>,
 ): Promise<T> {
   const dir = await mkdtemp(path.join(os.tmpdir(), 'tenantry-bench-'));
@@ -42,11 +48,12 @@ export async function withWorld<T>(
       env: { DATABASE_ADMIN_URL: cluster.urlsFor(database, 'tenantry_owner', owner).primaryUrl },
     });
     onProgress('Filling the database');
-    const postgresVersion = await fill(inDatabase(superuserUrl), plain);
+    const postgresVersion = await fill(inDatabase(superuserUrl), plain, moreRows);
     await cluster.caughtUp();
     return await fn({
       app: cluster.urlsFor(database, 'tenantry_app', app),
       plainUrl: cluster.urlsFor(database, 'bench_plain', plain).primaryUrl,
+      ownerUrl: cluster.urlsFor(database, 'tenantry_owner', owner).primaryUrl,
       jwtSecret: password(),
       postgresVersion,
     });
@@ -56,7 +63,7 @@ export async function withWorld<T>(
 }
 
 /** @returns PostgreSQL's version */
-async function fill(url: string, plainPassword: string): Promise<string> {
+async function fill(url: string, plainPassword: string, moreRows: number): Promise<string> {
   const client = new Client({ connectionString: url });
   await client.connect();
   try {
@@ -64,7 +71,7 @@ async function fill(url: string, plainPassword: string): Promise<string> {
     await client.query(`grant connect on database ${database} to bench_plain`);
     await client.query('grant usage on schema shared to bench_plain');
     await client.query('grant select, insert on shared.products to bench_plain');
-    await populate(client);
+    await populate(client, moreRows);
     const { rows } = await client.query<{ server_version: string }>('show server_version');
     return rows[0]?.server_version ?? 'unknown';
   } finally {

@@ -10,3 +10,6 @@ create role tenantry_app login nosuperuser nocreatedb nocreaterole nobypassrls;
 
 alter role tenantry_owner set timezone = 'UTC';
 alter role tenantry_app set timezone = 'UTC';
+-- A statement runs in one process: with parallel workers a tenant's share of the connections would not be its share of
+-- the cores.
+alter role tenantry_app set max_parallel_workers_per_gather = 0;

@@ -18,6 +18,8 @@ export interface TenantTable {
   references?: Readonly<Record<string, string>>;
   /** Each entry, with tenant_id before it, becomes an index over rows that are not deleted. Raw column expressions. */
   indexes?: Readonly<Record<string, readonly string[]>>;
+  /** Rows stay as they were written: the application role can neither change nor delete them. */
+  appendOnly?: boolean;
 }
 
 /** The application role. It owns nothing, so that row level security binds it. */
@@ -25,7 +27,7 @@ const appRole = 'tenantry_app';
 const live = 'where deleted_at is null';
 
 export async function tenantTable(knex: Knex, definition: TenantTable): Promise<void> {
-  const { name, columns, unique = [], references = {}, indexes = {} } = definition;
+  const { name, columns, unique = [], references = {}, indexes = {}, appendOnly = false } = definition;
   await knex.schema.createTable(name, (table) => {
     table.uuid('tenant_id').notNullable();
     table.uuid('id').notNullable();
@@ -62,7 +64,7 @@ export async function tenantTable(knex: Knex, definition: TenantTable): Promise<
        using (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)
        with check (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)`,
     // No DELETE: the application only marks rows as deleted.
-    `grant select, insert, update on ${name} to ${appRole}`,
+    `grant select, insert${appendOnly ? '' : ', update'} on ${name} to ${appRole}`,
   ];
   for (const statement of statements) await knex.raw(statement);
 }

@@ -1,142 +1,7 @@
-import { z } from 'zod';
+import type { z } from 'zod';
+import { type Setting, settings } from './settings.ts';
 
-/**
- * The environment as one frozen object. `settings` is the single source: validation, defaults, `.env.example`,
- * `tenantry config print` and the table in the README come from it. Read once, at the edge.
- */
-export const settings = {
-  PORT: {
-    schema: port(),
-    default: '3000',
-    about: 'Port of the tenant API. 0 takes a free one.',
-  },
-  ADMIN_PORT: {
-    schema: port(),
-    default: '3001',
-    about: 'Port of the admin API; served only when DATABASE_ADMIN_URL is set. 0 takes a free one.',
-  },
-  DATABASE_URL: {
-    schema: postgresUrl(),
-    about: 'Primary, as the role tenantry_app.',
-    secret: true,
-  },
-  DATABASE_REPLICA_URLS: {
-    schema: z.string().transform(splitList).pipe(z.array(postgresUrl())),
-    default: '',
-    about: 'Streaming replicas, as tenantry_app, separated by commas. Empty: the primary answers all reads.',
-    secret: true,
-  },
-  DATABASE_ADMIN_URL: {
-    schema: postgresUrl(),
-    about:
-      'Primary, as the role tenantry_owner, never through a pooler. Needed for the admin API and for migrations.',
-    secret: true,
-  },
-  DATABASE_POOL_MAX: {
-    schema: integer(1, 1000),
-    default: '10',
-    about: 'Connections per node and process.',
-  },
-  DATABASE_PREPARED_STATEMENTS: {
-    schema: z.enum(['on', 'off']),
-    default: 'on',
-    about: 'off for PgBouncer below 1.21 in transaction mode.',
-  },
-  READ_AFTER_WRITE_WINDOW_MS: {
-    schema: integer(0, 3_600_000),
-    default: '5000',
-    about: 'For this long after a write, reads of the same actor must have it. Milliseconds.',
-  },
-  MAX_REPLICA_LAG_MS: {
-    schema: integer(0, 3_600_000),
-    default: '2000',
-    about:
-      'A replica further behind than this is not read. At most READ_AFTER_WRITE_WINDOW_MS. Milliseconds.',
-  },
-  PRIMARY_SPILLOVER_RPS: {
-    schema: integer(0, 1_000_000),
-    about:
-      'Reads a second, per process, that the primary takes over from replicas that have dropped out; the rest gets 503. Unset: all.',
-  },
-  PRIMARY_SPILLOVER_BURST: {
-    schema: integer(1, 1_000_000),
-    about: 'Of these, at once at most. Unset: as many as in one second.',
-  },
-  REDIS_URL: {
-    schema: redisUrl(),
-    about:
-      'Redis or Valkey, in which processes tell each other what actors wrote. Without it each knows its own writes only.',
-    secret: true,
-  },
-  JWT_SECRET: {
-    schema: z.string().min(32, 'at least 32 characters are needed: openssl rand -base64 48'),
-    about: 'Signs access tokens (HS256) and page cursors. At least 32 characters.',
-    secret: true,
-  },
-  ACCESS_TOKEN_TTL_S: {
-    schema: integer(10, 86_400),
-    default: '900',
-    about: 'Life of an access token. Seconds.',
-  },
-  REFRESH_TOKEN_TTL_S: {
-    schema: integer(60, 31_536_000),
-    default: '604800',
-    about: 'Life of a refresh token. Seconds.',
-  },
-  BCRYPT_COST: {
-    schema: integer(4, 15),
-    default: '12',
-    about: 'Cost of password hashes; each step doubles the time. At least 10 in production.',
-  },
-  OPERATOR_EMAIL: {
-    schema: z.email(),
-    about: 'First operator of the admin API; made at start when there is no operator yet.',
-  },
-  OPERATOR_PASSWORD: {
-    schema: z.string().min(12, 'at least 12 characters are needed'),
-    about: 'Password of the first operator. 12 to 72 bytes.',
-    secret: true,
-  },
-  CORS_ORIGINS: {
-    schema: z.string().transform(splitList).pipe(z.array(origin())),
-    default: '',
-    about: 'Origins of browsers that may call the tenant API, separated by commas. Empty: none.',
-  },
-  LOG_LEVEL: {
-    schema: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
-    default: 'info',
-    about: 'Lines below this level are left out.',
-  },
-  SLOW_QUERY_MS: {
-    schema: integer(0, 600_000),
-    default: '500',
-    about: 'Statements that take this long or longer are logged, by name. 0: none. Milliseconds.',
-  },
-  TRUST_PROXY: {
-    schema: z.string().transform(splitList),
-    default: '',
-    about: 'Addresses or networks of proxies whose X-Forwarded-* count, separated by commas. Empty: none.',
-  },
-  REQUEST_DEADLINE_MS: {
-    schema: integer(1, 3_600_000),
-    about:
-      'Work for a request that takes longer is cancelled and answered with 504; a commit is not. Milliseconds. Unset: no limit but those of PostgreSQL.',
-  },
-  SHUTDOWN_GRACE_MS: {
-    schema: integer(0, 600_000),
-    default: '10000',
-    about: 'After SIGTERM, how long requests under way may take to end. Milliseconds.',
-  },
-} as const satisfies Record<string, Setting>;
-
-interface Setting {
-  schema: z.ZodType;
-  /** As text, the way it would stand in the environment. Without one the setting may be absent. */
-  default?: string;
-  about: string;
-  /** Shown as *** by `config print`. */
-  secret?: true;
-}
+/** The environment as one frozen object (settings.ts says what can be in it). Read once, at the edge. */
 
 type Settings = typeof settings;
 export type SettingName = keyof Settings;
@@ -148,10 +13,11 @@ type Values = {
 export type Config = Readonly<Values & { production: boolean }>;
 
 /** What the process is about to do; decides which settings must be there. */
-export type Purpose = 'serve' | 'manage' | 'seed' | 'print';
+export type Purpose = 'serve' | 'manage' | 'export' | 'seed' | 'print';
 const required: Record<Purpose, readonly SettingName[]> = {
-  serve: ['DATABASE_URL', 'JWT_SECRET'],
+  serve: ['DATABASE_URL'],
   manage: ['DATABASE_ADMIN_URL'],
+  export: ['DATABASE_URL', 'DATABASE_ADMIN_URL'],
   seed: ['DATABASE_URL', 'DATABASE_ADMIN_URL'],
   print: [],
 };
@@ -188,10 +54,15 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>, pu
   }
   // The loop above checked every value against the schema that Values is derived from.
   const config = Object.freeze({ ...values, production: env['NODE_ENV'] === 'production' }) as Config;
+  const signs = env['JWT_SECRET']?.trim() || env['JWT_KEYS']?.trim();
+  if ((purpose === 'serve' || purpose === 'export') && !signs) problems.push(missingSigner);
   problems.push(...contradictions(config));
   if (problems.length > 0) throw new ConfigError(problems);
   return config;
 }
+
+/** Said wherever access tokens are to be made and nothing is there to sign them. */
+export const missingSigner = `JWT_SECRET is missing: ${settings.JWT_SECRET.about} Or set JWT_KEYS.`;
 
 function* contradictions(config: Config): Generator<string> {
   if (config.MAX_REPLICA_LAG_MS > config.READ_AFTER_WRITE_WINDOW_MS) {
@@ -235,8 +106,9 @@ export function printConfig(config: Config): string {
     .map(([name, setting]) => {
       const value = config[name as SettingName];
       if (value === undefined) return `# ${name} is not set`;
-      const text = Array.isArray(value) ? value.join(',') : String(value);
-      return `${name}=${setting.secret && text !== '' ? '***' : text}`;
+      const items = Array.isArray(value) ? value : [String(value)];
+      if (setting.secret && items.length > 0) return `${name}=***`;
+      return `${name}=${items.map(String).join(',')}`;
     })
     .join('\n');
 }
@@ -249,50 +121,4 @@ export function exampleEnv(): string {
       : `# ${setting.about}\n${name}=${setting.default}`,
   );
   return `# Generated by: npx tenantry config print --example > .env.example\n\n${entries.join('\n\n')}\n`;
-}
-
-function integer(min: number, max: number) {
-  return z
-    .string()
-    .regex(/^\d+$/, 'a whole number is needed')
-    .transform(Number)
-    .pipe(z.number().min(min, `at least ${min}`).max(max, `at most ${max}`));
-}
-
-function port() {
-  return integer(0, 65_535);
-}
-
-function postgresUrl() {
-  return z
-    .string()
-    .refine(
-      (text) => URL.canParse(text) && /^postgres(ql)?:$/.test(new URL(text).protocol),
-      'a URL like postgresql://user:password@host:5432/database is needed',
-    );
-}
-
-function redisUrl() {
-  return z
-    .string()
-    .refine(
-      (text) => URL.canParse(text) && /^rediss?:$/.test(new URL(text).protocol),
-      'a URL like redis://user:password@host:6379/0 is needed; rediss:// for TLS',
-    );
-}
-
-function origin() {
-  return z
-    .string()
-    .refine(
-      (text) => URL.canParse(text) && new URL(text).origin === text,
-      'an origin like https://app.example.com is needed',
-    );
-}
-
-function splitList(text: string): string[] {
-  return text
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '');
 }

@@ -26,6 +26,7 @@ export function buildSightings({ config, clock, logger }: SightingParts) {
         memory,
         windowMs,
         clock,
+        presentMs,
         onChange: (reachable) =>
           reachable
             ? logger.info('Redis answers again')

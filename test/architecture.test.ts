@@ -29,13 +29,26 @@ function sourcesIn(...folders: string[]): Source[] {
 const edges: { room: RegExp; may: string[] }[] = [
   { room: /^src\/main\.ts$/, may: ['src/config.ts', 'src/serve.ts'] },
   { room: /^src\/serve\.ts$/, may: ['node:', 'src/build.ts', 'src/config.ts', 'src/http/server.ts'] },
-  { room: /^src\/(build|sightings)\.ts$/, may: ['express', 'pino', 'src/'] },
-  { room: /^src\/config\.ts$/, may: ['zod'] },
+  {
+    room: /^src\/(build|kernel|control-plane|credentials|examination|sightings|limiter|transfer)\.ts$/,
+    may: ['node:', 'express', 'pino', 'rate-limiter-flexible', 'src/'],
+  },
+  // Keys are checked by the room that uses them.
+  { room: /^src\/(config|settings)\.ts$/, may: ['zod', 'src/settings.ts', 'src/auth/signing-keys.ts'] },
   { room: /^src\/(errors|clock)\.ts$/, may: [] },
   {
     room: /^src\/db\//,
     may: [
-      ...['node:', 'pg', 'pg-protocol', 'pg/lib/utils.js', '@redis/client', 'knex', 'uuid'],
+      ...[
+        'node:',
+        'pg',
+        'pg-copy-streams',
+        'pg-protocol',
+        'pg/lib/utils.js',
+        '@redis/client',
+        'knex',
+        'uuid',
+      ],
       ...['src/db/', 'src/errors.ts', 'src/clock.ts'],
     ],
   },
@@ -81,18 +94,35 @@ const edges: { room: RegExp; may: string[] }[] = [
     ],
   },
   {
+    room: /^src\/control\/jobs\/worker\.ts$/,
+    may: ['node:', 'graphile-worker', 'pg', 'pino', 'src/control/jobs/', 'src/db/index.ts'],
+  },
+  {
     room: /^src\/control\//,
-    may: ['express', 'lru-cache', 'uuid', 'zod', 'src/control/', 'src/db/index.ts', 'src/auth/', ...edge()],
+    may: [
+      'node:',
+      'express',
+      'lru-cache',
+      'uuid',
+      'zod',
+      'src/control/',
+      'src/db/index.ts',
+      'src/auth/',
+      ...edge(),
+    ],
   },
   { room: /^src\/features\/[^/]+\/schema\.ts$/, may: ['zod', 'src/auth/roles.ts'] },
   {
     room: /^src\/features\/[^/]+\/routes\.ts$/,
-    may: ['express', 'own/schema.ts', 'own/service.ts', 'src/auth/refresh-tokens.ts', ...edge()],
+    may: [
+      ...['express', 'own/schema.ts', 'own/service.ts', 'src/auth/refresh-tokens.ts'],
+      ...['src/db/index.ts', ...edge()],
+    ],
   },
   {
-    room: /^src\/features\/[^/]+\/service\.ts$/,
+    room: /^src\/features\/[^/]+\/(service|holders)\.ts$/,
     may: [
-      ...['uuid', 'own/', 'any/service.ts', 'any/schema.ts'],
+      ...['node:', 'uuid', 'lru-cache', 'own/', 'any/service.ts', 'any/schema.ts'],
       ...['src/db/index.ts', 'src/auth/', 'src/errors.ts', 'src/clock.ts', 'src/http/resource-routes.ts'],
     ],
   },
@@ -104,13 +134,15 @@ const edges: { room: RegExp; may: string[] }[] = [
       ...[
         'src/cli/',
         'src/build.ts',
+        'src/transfer.ts',
         'src/serve.ts',
+        'src/examination.ts',
         'src/config.ts',
         'src/errors.ts',
         'src/control/',
         'seeds/',
       ],
-      'src/db/index.ts',
+      ...['src/db/index.ts', 'src/features/api-keys/schema.ts'],
     ],
   },
   { room: /^cluster\//, may: ['node:', 'pg', 'cluster/'] },
@@ -121,7 +153,17 @@ const edges: { room: RegExp; may: string[] }[] = [
 
 /** What the edges of the control plane and of features take from http. */
 function edge(): string[] {
-  const files = ['context', 'validate', 'route', 'list', 'authorize', 'consistency', 'resource-routes'];
+  const files = [
+    'context',
+    'validate',
+    'route',
+    'list',
+    'authorize',
+    'consistency',
+    'login-guard',
+    'origin',
+    'resource-routes',
+  ];
   return [
     ...files.map((name) => `src/http/${name}.ts`),
     ...['src/http/resolve-tenant.ts', 'src/http/app.ts', 'src/errors.ts', 'src/clock.ts', 'src/config.ts'],
@@ -136,12 +178,12 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
   },
   {
     spelling: /\bnew (Pool|Client|Connection)\b/,
-    only: /^(src\/db\/(pool|cancel)\.ts|cluster\/.*)$/,
+    only: /^(src\/db\/(pool|lent-pool|cancel)\.ts|cluster\/.*)$/,
     why: 'connections are made where their errors are handled',
   },
   {
     spelling: /[`'"](begin|commit|rollback|savepoint)\b/i,
-    only: /^src\/db\/transaction\.ts$/,
+    only: /^src\/db\/(transaction|snapshot)\.ts$/,
     why: 'transactions have one owner',
   },
   {
@@ -158,6 +200,11 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
     spelling: /from 'knex'/,
     only: /^(src\/db\/table\.ts|src\/control\/migrations\/.*|knexfile\.ts|migrations\/.*)$/,
     why: 'knex compiles filters and runs migrations',
+  },
+  {
+    spelling: /['"]graphile-worker['"]/,
+    only: /^src\/control\/jobs\/worker\.ts$/,
+    why: 'jobs have one queue',
   },
   {
     spelling: /from '(prom-client|@opentelemetry\/.*)'/,
@@ -177,7 +224,7 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
   },
   {
     spelling: /\b(tenant_id|deleted_at)\b/,
-    only: /^(src\/db\/(table|scope)\.ts|migrations\/.*)$/,
+    only: /^(src\/db\/(table|tenant-rows|scope|audit|numbers|capacity)\.ts|src\/control\/(isolation-rules|tenants\/purge\/tables|tenants\/move\/rows)\.ts|migrations\/.*)$/,
     why: 'no feature can forget what it does not spell',
   },
 ];

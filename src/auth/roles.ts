@@ -1,17 +1,68 @@
-/** What a user of a tenant may do: one table, role × action. */
+/** Who may do what in a tenant: one table, role × action, and what a key was given of it. */
 export const roles = ['owner', 'admin', 'member', 'viewer'] as const;
 export type UserRole = (typeof roles)[number];
 
-export type Action = 'read' | 'write' | 'manage-users' | 'manage-owners';
+/** How an operator of the platform stands in a tenant that it acts for; no user has it. */
+export const operatorRole = 'operator';
 
-const allowed: ReadonlyMap<string, readonly Action[]> = new Map<UserRole, readonly Action[]>([
-  ['owner', ['read', 'write', 'manage-users', 'manage-owners']],
-  ['admin', ['read', 'write', 'manage-users']],
+export const actions = [
+  'read',
+  'write',
+  'manage-users',
+  'manage-admins',
+  'manage-owners',
+  'manage-keys',
+  'read-audit',
+] as const;
+export type Action = (typeof actions)[number];
+
+const allowed: ReadonlyMap<string, readonly Action[]> = new Map<string, readonly Action[]>([
+  ['owner', actions],
+  ['admin', ['read', 'write', 'manage-users', 'manage-admins', 'manage-keys', 'read-audit']],
   ['member', ['read', 'write']],
   ['viewer', ['read']],
+  // No credentials: what an operator does must end with its quarter of an hour.
+  [operatorRole, ['read', 'write', 'read-audit']],
 ]);
 
 /** False for a role that is not in the table. */
 export function may(role: string | undefined, action: Action): boolean {
   return allowed.get(role ?? '')?.includes(action) ?? false;
+}
+
+/** Where a key can be let in, and what an action on it needs to stand in the key's scopes. */
+export const keyResources = ['products', 'orders', 'users', 'audit-events'] as const;
+export type KeyResource = (typeof keyResources)[number];
+
+/**
+ * What a key can be given. `read` and `write` are of products and orders, the daily business; people and the audit must
+ * be named. A key never handles keys, admins or owners: what it does must end with it.
+ */
+export const keyScopes = [
+  ...['read', 'write'],
+  ...['products:read', 'products:write', 'orders:read', 'orders:write'],
+  ...['users:read', 'users:write', 'audit-events:read'],
+] as const;
+export type KeyScope = (typeof keyScopes)[number];
+
+const kinds: Partial<Record<Action, 'read' | 'write'>> = {
+  read: 'read',
+  'read-audit': 'read',
+  write: 'write',
+  'manage-users': 'write',
+};
+const daily: ReadonlySet<string> = new Set(['products', 'orders']);
+
+interface Bounded {
+  readonly role?: string | undefined;
+  readonly scopes?: readonly string[];
+}
+
+/** Whether an actor may do this with a resource: its role must allow it and, for a key, one of its scopes as well. */
+export function permits({ role, scopes }: Bounded, action: Action, resource: string): boolean {
+  if (!may(role, action)) return false;
+  if (scopes === undefined) return true;
+  const kind = kinds[action];
+  if (kind === undefined) return false;
+  return scopes.includes(`${resource}:${kind}`) || (daily.has(resource) && scopes.includes(kind));
 }

@@ -1,37 +1,55 @@
-import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock.ts';
 import { AppError } from '../errors.ts';
+import { operatorRole } from './roles.ts';
+import type { SigningKey } from './signing-keys.ts';
 
 /**
- * Access tokens: JSON Web Tokens by RFC 9068 (`typ: at+jwt`), checked by RFC 8725: one algorithm, issuer, audience,
- * expiry and type are all enforced. jsonwebtoken by itself takes a token without `exp`.
+ * Access tokens: JSON Web Tokens by RFC 9068 (`typ: at+jwt`), checked by RFC 8725: one algorithm for each key, issuer,
+ * audience, expiry and type are all enforced. jsonwebtoken by itself takes a token without `exp`.
  */
 export interface UserClaims {
   userId: string;
   tenantId: string;
   role: string;
+  /** Of the user's credentials when it was made; a token below what has been revoked does not count. */
+  credentialsVersion: number;
 }
 
 export interface OperatorClaims {
   operatorId: string;
 }
 
+/** An operator of the platform acts for a tenant. */
+export interface ActingClaims extends OperatorClaims {
+  tenantId: string;
+}
+
+/** Whose a token of the tenant API is. */
+export type TenantClaims =
+  | ({ kind: 'user' } & UserClaims)
+  | ({ kind: 'operator' } & ActingClaims & { role: string });
+
 export interface Tokens {
   /** Life of an access token, seconds. */
   readonly expiresInS: number;
   signUser(claims: UserClaims): string;
+  /** Lives for `actingTtlS`. */
+  signActing(claims: ActingClaims): string;
   /** @throws AppError unauthenticated */
-  verifyUser(token: string): UserClaims;
+  verifyTenant(token: string): TenantClaims;
   signOperator(claims: OperatorClaims): string;
   /** @throws AppError unauthenticated */
   verifyOperator(token: string): OperatorClaims;
 }
 
+/** How long an operator may act for a tenant before it must give its reason again, seconds. */
+export const actingTtlS = 900;
+
 const issuer = 'tenantry';
-const audience = { user: 'tenantry', operator: 'tenantry-admin' } as const;
-const algorithm = 'HS256';
+const audience = { tenant: 'tenantry', operator: 'tenantry-admin' } as const;
 const type = 'at+jwt';
 
 type Payload = jwt.JwtPayload & { exp: number; sub: string };
@@ -39,22 +57,28 @@ type Payload = jwt.JwtPayload & { exp: number; sub: string };
 /** A client sends the same token with every request; checking it once in a while is enough. */
 const verifiedTokens = { max: 10_000, ttl: 5000 };
 
-export function createTokens(options: { secret: string; ttlS: number; clock: Clock }): Tokens {
-  const { ttlS, clock } = options;
-  // As a KeyObject a check takes 8 µs; with the secret as a string jsonwebtoken takes 350.
-  const key = createSecretKey(Buffer.from(options.secret));
+export function createTokens(options: { keys: readonly SigningKey[]; ttlS: number; clock: Clock }): Tokens {
+  const { keys, ttlS, clock } = options;
+  const byKid = new Map(keys.map((key) => [key.kid, key]));
+  const signer = keys.find(({ sign }) => sign !== undefined);
 
   const verified = new LRUCache<string, Payload>(verifiedTokens);
 
-  function sign(subject: string, aud: string, claims: object): string {
+  function sign(subject: string, aud: string, claims: object, lifeS = ttlS): string {
     const iat = Math.floor(clock.nowMs() / 1000);
-    return jwt.sign({ ...claims, iat, exp: iat + ttlS }, key, {
-      algorithm,
+    const { alg, kid, key } = requireSigner();
+    return jwt.sign({ ...claims, iat, exp: iat + lifeS }, key, {
+      algorithm: alg,
       issuer,
       audience: aud,
       subject,
-      header: { alg: algorithm, typ: type },
+      header: { alg, typ: type, ...(kid === undefined ? {} : { kid }) },
     });
+  }
+
+  function requireSigner(): { alg: SigningKey['alg']; kid: string | undefined; key: KeyObject } {
+    if (signer?.sign === undefined) throw new Error('There is no key to sign with');
+    return { alg: signer.alg, kid: signer.kid, key: signer.sign };
   }
 
   function verify(token: string, aud: string): Payload {
@@ -69,8 +93,11 @@ export function createTokens(options: { secret: string; ttlS: number; clock: Clo
 
   function verifyAnew(token: string, aud: string, nowS: number): Payload {
     try {
-      const { header, payload } = jwt.verify(token, key, {
-        algorithms: [algorithm],
+      // Only chooses among our own keys; the signature covers it.
+      const key = byKid.get(jwt.decode(token, { complete: true })?.header.kid);
+      if (key === undefined) throw new Error('no key of ours');
+      const { header, payload } = jwt.verify(token, key.verify, {
+        algorithms: [key.alg],
         issuer,
         audience: aud,
         complete: true,
@@ -81,26 +108,31 @@ export function createTokens(options: { secret: string; ttlS: number; clock: Clo
       if (exp === undefined || sub === undefined) throw new Error('exp or sub is missing');
       return { ...payload, exp, sub };
     } catch (cause) {
-      throw new AppError('unauthenticated', 'The access token is not valid or has expired.', { cause });
+      throw notValid(cause);
     }
   }
 
   return {
     expiresInS: ttlS,
-    signUser: ({ userId, tenantId, role }) => sign(userId, audience.user, { tid: tenantId, role }),
-    verifyUser(token) {
-      const { sub, tid, role } = verify(token, audience.user) as { sub: string; tid?: string; role?: string };
-      if (typeof tid !== 'string' || typeof role !== 'string') {
-        throw new AppError('unauthenticated', 'The access token names no tenant.');
-      }
-      return { userId: sub, tenantId: tid, role };
+    signUser: ({ userId, tenantId, role, credentialsVersion }) =>
+      sign(userId, audience.tenant, { tid: tenantId, role, cv: credentialsVersion }),
+    signActing: ({ operatorId, tenantId }) =>
+      sign(operatorId, audience.tenant, { tid: tenantId, act: 'operator' }, actingTtlS),
+    verifyTenant(token) {
+      const payload: Payload & Record<string, unknown> = verify(token, audience.tenant);
+      const { sub, tid, role, act, cv } = payload;
+      if (typeof tid !== 'string') throw notValid();
+      if (act === 'operator') return { kind: 'operator', operatorId: sub, tenantId: tid, role: operatorRole };
+      if (typeof role !== 'string' || role === operatorRole) throw notValid();
+      const credentialsVersion = typeof cv === 'number' ? cv : 0;
+      return { kind: 'user', userId: sub, tenantId: tid, role, credentialsVersion };
     },
     signOperator: ({ operatorId }) => sign(operatorId, audience.operator, {}),
     verifyOperator: (token) => ({ operatorId: verify(token, audience.operator).sub }),
   };
 }
 
-/** A key for one other use of the same secret, such as page cursors; it tells nothing about the secret. */
-export function deriveKey(secret: string, use: string): KeyObject {
-  return createSecretKey(Buffer.from(hkdfSync('sha256', secret, '', use, 32)));
+/** The same words for every credential that does not count, whatever is wrong with it. */
+export function notValid(cause?: unknown): AppError {
+  return new AppError('unauthenticated', 'The access token is not valid or has expired.', { cause });
 }

@@ -175,7 +175,7 @@ Tenantry is ready after ${(tookMs / 1000).toFixed(1)} s
   operator operator@tenantry.test / operator-password
 ${credentials.join('\n')}
 
-Log in, read from the replica, write and read your write from the primary:
+Log in, read from the replica, and write; what you wrote is read from the replica, too:
 
   TOKEN=$(curl -s ${api}/v1/auth/login -H 'X-Tenant-ID: acme' -H 'Content-Type: application/json' -d '{"email":"${email}","password":"${password}"}' | sed 's/.*"accessToken":"\\([^"]*\\)".*/\\1/')
   curl -si '${api}/v1/products?limit=2' -H "Authorization: Bearer $TOKEN"

@@ -1,3 +1,5 @@
+import type { Readable, Writable } from 'node:stream';
+
 /** What a command may touch of the outside. stdout is data, stderr is progress. */
 export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -5,6 +7,9 @@ export interface Io {
   out(line: string): void;
   /** A line about how it is going. */
   note(line: string): void;
+  /** For what is not lines. */
+  readonly stdin: Readable;
+  readonly stdout: Writable;
   /** A person is watching stderr: bars may be drawn. */
   readonly interactive: boolean;
 }

@@ -6,6 +6,7 @@ import { devCommand } from './dev.ts';
 import { doctorCommand } from './doctor.ts';
 import { withDevelopment } from './environment.ts';
 import { Exit, exitCodes, type Io } from './io.ts';
+import { keyCommand } from './key.ts';
 import { migrateCommand } from './migrate.ts';
 import { seedCommand } from './seed.ts';
 import { serveCommand } from './serve.ts';
@@ -18,13 +19,22 @@ const io: Io = {
   get env() {
     return (completed ??= withDevelopment(process.env, note));
   },
+  stdin: process.stdin,
+  stdout: process.stdout,
   out: (line) => void process.stdout.write(`${line}\n`),
   note,
   interactive: process.stderr.isTTY && !process.env['CI'] && !process.env['NO_COLOR'],
 };
 
 /** For the command that makes the development cluster. */
-const plain: Io = { env: process.env, out: io.out, note, interactive: io.interactive };
+const plain: Io = {
+  env: process.env,
+  stdin: io.stdin,
+  stdout: io.stdout,
+  out: io.out,
+  note,
+  interactive: io.interactive,
+};
 
 const program = new Command('tenantry')
   .description('Multi-tenant SaaS backend on PostgreSQL: serve it, onboard tenants, migrate all of them.')
@@ -32,6 +42,7 @@ const program = new Command('tenantry')
   .addCommand(devCommand(plain))
   .addCommand(migrateCommand(io))
   .addCommand(tenantCommand(io))
+  .addCommand(keyCommand(io))
   .addCommand(seedCommand(io))
   .addCommand(doctorCommand(io))
   .addCommand(configCommand(io));

@@ -3,9 +3,14 @@ import { Command } from 'commander';
 import { createTenantSchema, type TenantView } from '../control/tenants/schema.ts';
 import { withControl } from './control.ts';
 import { Exit, exitCodes, type Io, printJson, printTable } from './io.ts';
+import { lifeCommands } from './tenant-life.ts';
+import { moveCommand } from './tenant-move.ts';
+import { addTransferCommands } from './tenant-transfer.ts';
 
 export function tenantCommand(io: Io): Command {
-  const command = new Command('tenant').description('Onboard tenants and look at them.');
+  const command = new Command('tenant').description(
+    'Onboard tenants, look at them, and move them through their life.',
+  );
   command
     .command('create')
     .description('Make a tenant: its schema or rows, its tables and its owner, all or nothing.')
@@ -27,6 +32,9 @@ export function tenantCommand(io: Io): Command {
     .argument('<slug-or-id>')
     .option('--json', 'print JSON')
     .action((slugOrId: string, { json }: { json?: boolean }) => show(io, slugOrId, json ?? false));
+  for (const move of lifeCommands(io, (tenant) => printTenant(io, tenant))) command.addCommand(move);
+  command.addCommand(moveCommand(io));
+  addTransferCommands(command, io);
   return command;
 }
 

@@ -1,5 +1,5 @@
 import type { Config } from '../config.ts';
-import { type Database, schemaName } from '../db/index.ts';
+import { type Database, maxSnapshots, schemaName } from '../db/index.ts';
 
 /** What one process opens on the primary at most, held against what the primary takes. */
 export interface ConnectionBudget {
@@ -14,7 +14,7 @@ export interface ConnectionBudget {
 }
 
 /** Beside the serving pool. */
-const besideThePool = { probe: 1, control: 4, migrator: 4 };
+const besideThePool = { probe: 1, control: 4, migrator: 4, snapshots: maxSnapshots, jobs: 2 };
 
 export async function connectionBudget(
   config: Pick<Config, 'DATABASE_POOL_MAX' | 'DATABASE_ADMIN_URL'>,
@@ -28,9 +28,9 @@ export async function connectionBudget(
     [],
   );
   const { max = 0, open = 0 } = row ?? {};
-  const { probe, control, migrator } = besideThePool;
-  const needed =
-    config.DATABASE_POOL_MAX + probe + (config.DATABASE_ADMIN_URL === undefined ? 0 : control + migrator);
+  const { probe, control, migrator, snapshots, jobs } = besideThePool;
+  const managing = config.DATABASE_ADMIN_URL === undefined ? 0 : control + migrator + snapshots + jobs;
+  const needed = config.DATABASE_POOL_MAX + probe + managing;
   return { needed, max, open, processes: Math.floor(max / needed) };
 }
 
@@ -40,4 +40,18 @@ export function overdrawn({ needed, max, open }: ConnectionBudget): string | und
   const left = max - open;
   if (needed <= left) return undefined;
   return `this process may open ${needed} connections on the primary, which has ${left} of ${max} left`;
+}
+
+/** Compares when a process starts; that it cannot be compared is no reason not to start. */
+export async function warnOfConnections(
+  config: Config,
+  db: Parameters<typeof connectionBudget>[1],
+  warn: (line: string) => void,
+): Promise<void> {
+  try {
+    const tooMany = overdrawn(await connectionBudget(config, db));
+    if (tooMany !== undefined) warn(`connections: ${tooMany}`);
+  } catch (error) {
+    warn(`connections: could not be counted: ${(error as Error).message}`);
+  }
 }

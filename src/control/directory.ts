@@ -1,28 +1,43 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock.ts';
-import { type Database, isUuid, type Isolation, schemaName, tenantId } from '../db/index.ts';
+import {
+  type Database,
+  isUuid,
+  type Isolation,
+  schemaName,
+  tenantId,
+  type TenantLimits,
+} from '../db/index.ts';
 import { unavailable } from '../errors.ts';
 import type { DirectoryEntry } from '../http/resolve-tenant.ts';
+import { createEpochs } from './epochs.ts';
+import { accessOf, type TenantStatus } from './tenants/lifecycle.ts';
 
 /**
- * Finds tenants for the data plane, by slug or id. Asked on every request, so it keeps what it found for a moment:
- * that is how long a suspension takes to reach a process.
+ * Finds tenants for the data plane, by slug or id. What it has found it keeps until the tenant changes, which it learns
+ * from the epochs: see epochs.ts.
  */
 export interface Directory {
+  /**
+   * What it answers was true at most a second ago; while the primary is lost, when it was last heard of.
+   *
+   * @returns undefined for a tenant that is unknown, deleted or purged
+   * @throws AppError unavailable when it cannot be known any more whether tenants have changed
+   */
   find(slugOrId: string): Promise<DirectoryEntry | undefined>;
-  /** Forgets a tenant that has just been made or changed by this process. */
-  forget(entry: { id: string; slug: string }): void;
+  /** Looks now for tenants that have changed: this process has changed one, or has been told of one. */
+  refresh(): Promise<void>;
 }
 
 /** Entries at most; the bound is against callers that try out names. */
 const maxEntries = 10_000;
-const freshMs = 1000;
-/** While the control plane cannot be asked, what was known goes on counting for this long. */
-const staleMs = 60_000;
+/** How long it counts that there is no such tenant, and what a server says that is behind the epochs. */
+const doubtfulMs = 1000;
 
 interface Kept {
   entry: DirectoryEntry | undefined;
-  foundAtMs: number;
+  /** Of the monotonic clock; Infinity until the tenant changes. */
+  untilMs: number;
 }
 
 interface Row {
@@ -30,36 +45,68 @@ interface Row {
   slug: string;
   isolation: Isolation;
   schemaName: string;
-  status: 'active' | 'suspended';
+  status: TenantStatus;
+  priorStatus: TenantStatus | null;
+  limits: TenantLimits | null;
+  /** Of the newest change that the server which answered knows. */
+  asOf: number;
 }
 
-export function createDirectory(database: Pick<Database, 'lookUp'>, clock: Clock): Directory {
+/** @param defaults for tenants whose own limits do not say */
+export function createDirectory(
+  database: Pick<Database, 'lookUp'>,
+  clock: Clock,
+  defaults: TenantLimits = {},
+): Directory {
   const kept = new LRUCache<string, Kept>({ max: maxEntries });
-  const asking = new Map<string, Promise<DirectoryEntry | undefined>>();
-  const control = schemaName('control');
+  const asking = new Map<string, Promise<Kept>>();
+  const epochs = createEpochs({ database, clock, changed: forget });
 
-  async function ask(slugOrId: string): Promise<DirectoryEntry | undefined> {
+  function forget(tenants: readonly { id: string; slug: string }[] | 'all'): void {
+    // The answers to questions that are under way may be older than the change: they are given, and not kept.
+    asking.clear();
+    if (tenants === 'all') {
+      kept.clear();
+      return;
+    }
+    const ids = new Set(tenants.map(({ id }) => id));
+    // By what was found, too: a tenant that is purged gives its slug back.
+    for (const [name, { entry }] of kept.entries()) {
+      if (entry !== undefined && ids.has(entry.tenant.id)) kept.delete(name);
+    }
+    for (const { id, slug } of tenants) {
+      kept.delete(id);
+      kept.delete(slug);
+    }
+  }
+
+  async function ask(slugOrId: string): Promise<Kept> {
     const by = isUuid(slugOrId) ? 'id' : 'slug';
-    const rows = await database.lookUp<Row>(
-      control,
-      `select id, slug, isolation, "schemaName", status from tenant_directory where ${by} = $1`,
+    const [row] = await database.lookUp<Row>(
+      schemaName('control'),
+      `select d.id, d.slug, d.isolation, d."schemaName", d.status, e."priorStatus", l.limits,
+         (select max(epoch) from tenant_epochs) as "asOf"
+       from tenant_directory d join tenant_epochs e using (id) left join tenant_limits l using (id)
+       where d.${by} = $1`,
       [slugOrId],
     );
-    const row = rows[0];
-    if (row === undefined) return undefined;
-    const { slug, isolation, status } = row;
-    return { tenant: { id: tenantId(row.id), slug, isolation, schema: schemaName(row.schemaName) }, status };
+    // It knows of a change that we do not: what is kept under other names may be older than this.
+    if (row !== undefined && row.asOf > epochs.current()) await epochs.refresh();
+    const doubtful = row === undefined || row.asOf < epochs.current();
+    return {
+      entry: row === undefined ? undefined : entryOf(row, defaults),
+      untilMs: doubtful ? clock.monotonicMs() + doubtfulMs : Infinity,
+    };
   }
 
   /** One question at a time per name, however many requests wait for it. */
-  async function askOnce(slugOrId: string): Promise<DirectoryEntry | undefined> {
+  async function askOnce(slugOrId: string): Promise<Kept> {
     const pending = asking.get(slugOrId) ?? ask(slugOrId);
     asking.set(slugOrId, pending);
     try {
-      const entry = await pending;
-      // Forgotten meanwhile: the answer may be older than what was changed, and is not kept.
-      if (asking.get(slugOrId) === pending) kept.set(slugOrId, { entry, foundAtMs: clock.monotonicMs() });
-      return entry;
+      const answer = await pending;
+      if (asking.get(slugOrId) === pending) kept.set(slugOrId, answer);
+      return answer;
     } finally {
       if (asking.get(slugOrId) === pending) asking.delete(slugOrId);
     }
@@ -67,21 +114,26 @@ export function createDirectory(database: Pick<Database, 'lookUp'>, clock: Clock
 
   return {
     async find(slugOrId) {
+      if (!epochs.known()) await epochs.learn();
       const known = kept.get(slugOrId);
-      const ageMs = known === undefined ? Infinity : clock.monotonicMs() - known.foundAtMs;
-      if (known !== undefined && ageMs < freshMs) return known.entry;
+      if (known !== undefined && clock.monotonicMs() < known.untilMs) return known.entry;
       try {
-        return await askOnce(slugOrId);
+        return (await askOnce(slugOrId)).entry;
       } catch (error) {
-        if (known?.entry !== undefined && ageMs < staleMs) return known.entry;
         throw unavailable('The tenant cannot be looked up at the moment.', error);
       }
     },
-    forget({ id, slug }) {
-      for (const name of [id, slug]) {
-        kept.delete(name);
-        asking.delete(name);
-      }
-    },
+    refresh: () => epochs.refresh(),
+  };
+}
+
+function entryOf(row: Row, defaults: TenantLimits): DirectoryEntry | undefined {
+  const access = accessOf(row);
+  if (access === 'gone') return undefined;
+  const { id, slug, isolation } = row;
+  const limits = { ...defaults, ...row.limits };
+  return {
+    tenant: { id: tenantId(id), slug, isolation, schema: schemaName(row.schemaName), limits },
+    status: access === 'served' ? 'active' : 'suspended',
   };
 }

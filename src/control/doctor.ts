@@ -1,6 +1,8 @@
 import type { Config } from '../config.ts';
 import type { ControlDatabase, Database } from '../db/index.ts';
+import { AppError } from '../errors.ts';
 import { connectionBudget } from './connections.ts';
+import { databaseRules, type IsolationRule, isolationRules } from './isolation-rules.ts';
 import type { Runner } from './migrations/runner.ts';
 
 /** One thing that was looked at. `warn` works but wants attention; `fail` does not work or is not safe. */
@@ -8,6 +10,8 @@ export interface Finding {
   check: string;
   verdict: 'ok' | 'warn' | 'fail';
   detail: string;
+  /** All that break the rule that was looked at; absent where no single thing can be named. */
+  found?: readonly string[];
 }
 
 export interface DoctorParts {
@@ -72,18 +76,49 @@ async function pendingMigrations(runner: Runner): Promise<Omit<Finding, 'check'>
     : { verdict: 'warn', detail: `${pending} of ${plans.length} schemas wait: tenantry migrate up` };
 }
 
+/** One line for all rules. */
 async function unprotectedTables(database: ControlDatabase): Promise<Omit<Finding, 'check'>> {
-  const tables = await database.read((session) =>
-    session.query<{ name: string }>(`
-      select format('%I.%I', n.nspname, c.relname) as name
-      from pg_class c join pg_namespace n on n.oid = c.relnamespace
-      where (n.nspname = 'shared' or n.nspname like 'tenant\\_%') and c.relkind in ('r', 'p')
-        and c.relname not in ('knex_migrations', 'knex_migrations_lock')
-        and not (c.relrowsecurity and c.relforcerowsecurity
-          and exists (select from pg_policy p where p.polrelid = c.oid))
-      order by 1`),
-  );
-  return tables.length === 0
-    ? { verdict: 'ok', detail: 'enabled and forced, with a policy, on every tenant table' }
-    : { verdict: 'fail', detail: `missing on ${tables.map((table) => table.name).join(', ')}` };
+  const all = await examineIsolation(database);
+  const broken = all.filter(({ verdict }) => verdict === 'fail');
+  const [first] = broken;
+  if (first === undefined) {
+    return { verdict: 'ok', detail: `${all.length} rules hold: no tenant's rows can be had by another` };
+  }
+  const others = broken.length === 1 ? '' : `, and ${broken.length - 1} more rules`;
+  return { verdict: 'fail', detail: `not so: ${first.check} (${first.detail})${others}. See doctor --rls` };
+}
+
+/**
+ * Holds every schema of tenants, the roles and what the roles may do against what row level tenancy asks. One finding a
+ * rule; a rule that could not be asked is a finding, too.
+ *
+ * @throws AppError unavailable when the database cannot be reached
+ */
+export async function examineIsolation(database: ControlDatabase): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const look = async (check: string, { breach, query }: IsolationRule, values: unknown[]) => {
+    try {
+      const rows = await database.read((session) => session.query<{ name: string }>(query, values));
+      const found = rows.map(({ name }) => name).toSorted();
+      const detail = found.length === 0 ? 'holds' : `${listed(found)}: ${breach}`;
+      findings.push({ check, verdict: found.length === 0 ? 'ok' : 'fail', detail, found });
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'unavailable') throw error;
+      findings.push({
+        check,
+        verdict: 'fail',
+        detail: `could not be looked at: ${(error as Error).message}`,
+      });
+    }
+  };
+  for (const [check, rule] of Object.entries(isolationRules)) await look(check, rule, [null]);
+  for (const [check, rule] of Object.entries(databaseRules)) await look(check, rule, []);
+  return findings;
+}
+
+const listedAtMost = 10;
+
+function listed(names: readonly string[]): string {
+  const rest = names.length - listedAtMost;
+  return names.slice(0, listedAtMost).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
 }

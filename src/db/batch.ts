@@ -1,6 +1,7 @@
 import type { ClientBase } from 'pg';
 import { serialize } from 'pg-protocol';
 import { prepareValue } from 'pg/lib/utils.js';
+import { Unsendable } from './pg-errors.ts';
 import { getTypeParser } from './types.ts';
 
 /**
@@ -17,6 +18,20 @@ export interface Step {
   values?: readonly unknown[];
   /** For people: what logs and traces call it. */
   name?: string;
+  /** One that is sent again and again, with the same values: what is sent for it is made once. */
+  constant?: Constant;
+}
+
+/** Made by `constant()`. */
+interface Constant {
+  /** What connections call the statement; of one text alone. */
+  readonly statement: string;
+  bytes: Buffer | undefined;
+}
+
+/** @param statement a name that no other text has; values may differ under it */
+export function constant(statement: string, text: string, values: readonly unknown[] = []): Step {
+  return { text, values, constant: { statement, bytes: undefined } };
 }
 
 export type Row = Record<string, unknown>;
@@ -45,17 +60,75 @@ export function runBatch(
   });
 }
 
+/**
+ * Batches that are sent in one write and carried out one after the other, each in a transaction of its own: what fails is
+ * one batch. Only of those that `isQuick`: who comes last waits for all.
+ */
+export function runTrain(client: ClientBase, cars: readonly Car[]): void {
+  const { connection } = client as unknown as { connection: Connection };
+  const batches: Batch[] = [];
+  for (const { steps, callback } of cars) {
+    const batch = new Batch(steps, true);
+    const error = batch.encode(connection);
+    batch.callback = callback;
+    if (error === null) batches.push(batch);
+    else callback(error); // nothing of it has been sent
+  }
+  // The client is given one after the other, for it knows of one at a time; all are sent with the first.
+  const give = (at: number): void => {
+    const batch = batches[at];
+    if (batch === undefined) return;
+    batch.onward = () => give(at + 1);
+    client.query(batch as never); // pg's types know of no custom query object
+  };
+  batches[0]?.takeAlong(batches);
+  give(0);
+}
+
+export interface Car {
+  steps: readonly Step[];
+  callback: (error: Error | null, result?: StepResult[]) => void;
+}
+
+/** The connection has prepared all of these statements, and they have taken little time so far. */
+export function isQuick(client: ClientBase, steps: readonly Step[]): boolean {
+  const { connection } = client as unknown as { connection: Connection };
+  const known = knownByConnection.get(connection);
+  if (known === undefined) return false;
+  for (const { text } of steps) {
+    const statement = known.get(text);
+    if (statement?.columns === undefined || !statement.parsed || statement.usualMs > quickMs) return false;
+  }
+  return true;
+}
+
+/** What the connection learns from a batch that has been carried out. */
+export function noteDuration(client: ClientBase, steps: readonly Step[], ms: number): void {
+  const { connection } = client as unknown as { connection: Connection };
+  const known = knownByConnection.get(connection);
+  for (const { text, constant } of steps) {
+    const statement = constant === undefined ? known?.get(text) : undefined;
+    if (statement !== undefined) statement.usualMs += (ms - statement.usualMs) / 8;
+  }
+}
+
+const quickMs = 5;
+
 /** What a connection knows of a statement. */
 interface Known {
   name: string;
   /** Undefined until PostgreSQL has described it, null when it returns no rows. */
   columns: Columns | null | undefined;
   parsed: boolean;
+  /** A moving average of the round trips it was a part of. */
+  usualMs: number;
 }
 
 interface Columns {
   names: string[];
   parsers: ((value: string) => unknown)[];
+  /** A row with all its columns: a copy of it is filled, so that all rows have one shape. */
+  empty: Row;
 }
 
 interface Connection {
@@ -68,62 +141,98 @@ const maxValues = 65_535;
 /** A statement with a dynamic part must not fill the memory of every connection: beyond this they are not kept. */
 const maxKnown = 1000;
 
+const noValues: readonly unknown[] = [];
 const executeMessage = serialize.execute();
 const syncMessage = serialize.sync();
 const describePortal = serialize.describe({ type: 'P' });
 
 class Batch {
   callback: (error: Error | null, result?: StepResult[]) => void = () => undefined;
+  /** Called when the client is free for the next batch. */
+  onward: (() => void) | undefined;
   readonly #steps: readonly Step[];
   readonly #prepared: boolean;
   readonly #statements: Known[] = [];
-  readonly #parsing = new Set<Known>();
+  #parsing: Known[] | undefined;
   readonly #result: StepResult[] = [];
   #rows: Row[] = [];
   #failed = false;
   #unreadable: Error | null = null;
+  /** Undefined before `encode` and after it has been sent. */
+  #messages: Buffer[] | undefined;
+  #others: readonly Batch[] | undefined;
+  #sent = false;
 
   constructor(steps: readonly Step[], prepared: boolean) {
     this.#steps = steps;
     this.#prepared = prepared;
   }
 
-  submit(connection: Connection): Error | null {
+  /** @returns an error for a value that cannot be sent */
+  encode(connection: Connection): Error | null {
     const messages: Buffer[] = [];
     try {
       for (const step of this.#steps) this.#write(connection, step, messages);
     } catch (error) {
-      return error as Error; // a value that cannot be sent; nothing has been
+      return new Unsendable((error as Error).message, { cause: error });
     }
     messages.push(syncMessage);
-    connection.stream.write(Buffer.concat(messages));
+    this.#messages = messages;
     return null;
   }
 
-  #write(connection: Connection, { text, values = [] }: Step, messages: Buffer[]): void {
+  /** @param batches this one and others, which are sent when it is, and not when the client comes to them */
+  takeAlong(batches: readonly Batch[]): void {
+    this.#others = batches;
+  }
+
+  submit(connection: Connection): Error | null {
+    if (this.#sent) return null;
+    const error = this.#messages === undefined ? this.encode(connection) : null;
+    if (error !== null) return error;
+    const all = this.#others ?? [this];
+    this.#others = undefined;
+    connection.stream.write(Buffer.concat(all.flatMap((batch) => batch.#take())));
+    return null;
+  }
+
+  #take(): Buffer[] {
+    const messages = this.#messages ?? [];
+    this.#messages = undefined;
+    this.#sent = true;
+    return messages;
+  }
+
+  #write(connection: Connection, { text, values = noValues, constant }: Step, messages: Buffer[]): void {
     if (values.length > maxValues) throw new RangeError(`A statement takes ${maxValues} values at most`);
-    const statement = this.#statement(connection, text);
+    const statement = this.#statement(connection, text, constant?.statement);
     this.#statements.push(statement);
-    if (!statement.parsed && !this.#parsing.has(statement)) {
-      this.#parsing.add(statement);
+    if (statement.parsed && statement.columns !== undefined && statement.name === constant?.statement) {
+      constant.bytes ??= Buffer.concat([bind(statement.name, values), executeMessage]);
+      messages.push(constant.bytes);
+      return;
+    }
+    if (!statement.parsed && !this.#parsing?.includes(statement)) {
+      (this.#parsing ??= []).push(statement);
       messages.push(serialize.parse({ name: statement.name, text, types: [] }));
     }
-    messages.push(
-      serialize.bind({ statement: statement.name, values: [...values], valueMapper: prepareValue }),
-    );
+    messages.push(bind(statement.name, values));
     if (statement.columns === undefined) messages.push(describePortal);
     messages.push(executeMessage);
   }
 
-  #statement(connection: Connection, text: string): Known {
-    const unnamed = { name: '', columns: undefined, parsed: false };
-    if (!this.#prepared) return unnamed;
-    const known = knownByConnection.get(connection) ?? new Map<string, Known>();
-    knownByConnection.set(connection, known);
+  #statement(connection: Connection, text: string, name: string | undefined): Known {
+    if (!this.#prepared) return unnamed();
+    let known = knownByConnection.get(connection);
+    if (known === undefined) {
+      known = new Map();
+      knownByConnection.set(connection, known);
+    }
     const found = known.get(text);
     if (found !== undefined) return found;
-    if (known.size >= maxKnown) return unnamed;
-    const made = { name: `t${known.size}`, columns: undefined, parsed: false };
+    if (known.size >= maxKnown) return unnamed();
+    const spent = name !== undefined && known.has(spentKey(text, name));
+    const made = { ...unnamed(), name: (spent ? undefined : name) ?? `t${known.size}` };
     known.set(text, made);
     return made;
   }
@@ -136,9 +245,11 @@ class Batch {
     const statement = this.#current();
     if (statement === undefined) return;
     statement.parsed = statement.name !== '';
+    const names = fields.map((field) => field.name);
     statement.columns = {
-      names: fields.map((field) => field.name),
+      names,
       parsers: fields.map((field) => getTypeParser(field.dataTypeID)),
+      empty: Object.fromEntries(names.map((name) => [name, null])),
     };
   }
 
@@ -170,6 +281,7 @@ class Batch {
   handleError(error: Error, connection: Connection): void {
     if (this.#failed) return;
     this.#failed = true;
+    this.onward?.(); // the client does not come back to a query that has failed
     // Whether the failed statement was parsed before it failed is not told: it gets another name the next time.
     const step = this.#result.length;
     const statement = this.#current();
@@ -177,13 +289,15 @@ class Batch {
     if (statement !== undefined && !statement.parsed && statement.name !== '' && text !== undefined) {
       const known = knownByConnection.get(connection);
       known?.delete(text);
-      known?.set(`${text} -- ${statement.name} is spent`, statement);
+      known?.set(spentKey(text, statement.name), statement);
     }
     this.callback(Object.assign(error, { step }));
   }
 
   handleReadyForQuery(): void {
-    if (!this.#failed) this.callback(this.#unreadable, this.#result);
+    if (this.#failed) return;
+    this.onward?.();
+    this.callback(this.#unreadable, this.#result);
   }
 
   handlePortalSuspended(): void {}
@@ -197,12 +311,25 @@ class Batch {
   handleCopyData(): void {}
 }
 
-function rowOf({ names, parsers }: Columns, fields: readonly (string | null)[]): Row {
-  const row: Row = {};
-  for (const [index, name] of names.entries()) {
+function unnamed(): Known {
+  return { name: '', columns: undefined, parsed: false, usualMs: 0 };
+}
+
+function spentKey(text: string, name: string): string {
+  return `${text} -- ${name} is spent`;
+}
+
+function bind(statement: string, values: readonly unknown[]): Buffer {
+  // pg-protocol's type wants an array that it might change; it does not.
+  return serialize.bind({ statement, values: values as unknown[], valueMapper: prepareValue });
+}
+
+/** Called for every row of every answer: an iterator would cost as much as the rest. */
+function rowOf({ names, parsers, empty }: Columns, fields: readonly (string | null)[]): Row {
+  const row = { ...empty };
+  for (let index = 0; index < names.length; index += 1) {
     const text = fields[index];
-    const parse = parsers[index];
-    row[name] = text === undefined || text === null || parse === undefined ? null : parse(text);
+    if (text !== null && text !== undefined) row[names[index] as string] = parsers[index]?.(text);
   }
   return row;
 }

@@ -1,18 +1,73 @@
+import type { Duplex } from 'node:stream';
 import { Connection, type PoolClient } from 'pg';
 import { AppError } from '../errors.ts';
 
 /**
- * Ends the statement that runs for somebody who does not wait any more. PostgreSQL is asked on a connection of its own
+ * Of a connection: ends the statement that runs for somebody who does not wait any more. PostgreSQL is asked on a connection of its own
  * (CancelRequest), which works through PgBouncer, too, and when the pool is exhausted.
  *
  * The request names a connection, not a statement, and arrives when it does. So that it cannot hit the work of somebody
  * else, a connection is never used again once its cancellation has been asked for.
  */
-export interface Watch {
-  /** Whether the server has been asked to cancel. */
-  asked(): boolean;
-  /** Resolves when no request is under way any more. */
-  stop(): Promise<void>;
+export class Watch {
+  readonly #client: PoolClient;
+  /** Looks up who may stop waiting; undefined while no statement runs. */
+  #signal: (() => AbortSignal | undefined) | undefined;
+  #rounds = 0;
+  #watched: AbortSignal | undefined;
+  #request: Promise<void> | undefined;
+  readonly #limitMs: number;
+
+  /**
+   * @param limitMs a statement that takes longer costs the connection: it strikes where the server's own limit cannot,
+   *   because the host is frozen or the network cut. 0: none does
+   */
+  constructor(client: PoolClient, limitMs: number) {
+    this.#client = client;
+    this.#limitMs = limitMs;
+    watches.add(this);
+    rounds ??= setInterval(goRound, graceMs / 2).unref();
+    client.once('end', () => watches.delete(this));
+  }
+
+  /** The server has been asked to cancel a statement. */
+  get asked(): boolean {
+    return this.#request !== undefined;
+  }
+
+  /** A statement begins. @param signal looked up after the grace; undefined when nobody can stop waiting */
+  begin(signal: () => AbortSignal | undefined): void {
+    this.#signal = signal;
+    this.#rounds = 0;
+  }
+
+  /**
+   * The statement has ended.
+   *
+   * @returns undefined, or when the server has been asked to cancel it, what resolves when no request is under way
+   */
+  end(): Promise<void> | undefined {
+    this.#signal = undefined;
+    this.#watched?.removeEventListener('abort', this);
+    this.#watched = undefined;
+    return this.#request;
+  }
+
+  goRound(): void {
+    if (this.#signal === undefined) return;
+    this.#rounds += 1;
+    if (this.#limitMs > 0 && (this.#rounds * graceMs) / 2 > this.#limitMs)
+      streamOf(this.#client).destroy(new Error('Query read timeout'));
+    if (this.#rounds < 3 || this.#watched !== undefined) return;
+    this.#watched = this.#signal();
+    if (this.#watched?.aborted) this.handleEvent();
+    else this.#watched?.addEventListener('abort', this, { once: true });
+  }
+
+  /** The signal has been aborted. */
+  handleEvent(): void {
+    this.#request ??= requestCancel(this.#client);
+  }
 }
 
 /**
@@ -22,27 +77,15 @@ export interface Watch {
 export const graceMs = 100;
 const patienceMs = 2000;
 
-/** @param signal looked up after the grace; undefined when nobody can stop waiting */
-export function cancelWhenEnded(client: PoolClient, signal: () => AbortSignal | undefined): Watch {
-  let watched: AbortSignal | undefined;
-  let request: Promise<void> | undefined;
-  const ask = () => {
-    request ??= requestCancel(client);
-  };
-  const timer = setTimeout(() => {
-    watched = signal();
-    if (watched?.aborted) ask();
-    else watched?.addEventListener('abort', ask, { once: true });
-  }, graceMs);
+/** One timer for all connections: one for each statement costs more than all else here. */
+const watches = new Set<Watch>();
+let rounds: NodeJS.Timeout | undefined;
 
-  return {
-    asked: () => request !== undefined,
-    async stop() {
-      clearTimeout(timer);
-      watched?.removeEventListener('abort', ask);
-      await request;
-    },
-  };
+function goRound(): void {
+  for (const watch of watches) watch.goRound();
+  if (watches.size > 0) return;
+  clearInterval(rounds);
+  rounds = undefined;
 }
 
 /** What node-postgres knows of a connection and its types do not. */
@@ -56,6 +99,10 @@ interface Wire {
   connect(socketPath: string): void;
   requestSsl(): void;
   cancel(processID: number, secretKey: number): void;
+}
+
+function streamOf(client: PoolClient): Duplex {
+  return (client as unknown as { connection: Connection }).connection.stream;
 }
 
 /** Resolves when the server has closed the connection, which it does once it has sent the signal. Never rejects. */

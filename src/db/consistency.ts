@@ -32,7 +32,7 @@ export interface Consistency {
 
 /** What an actor has written or seen within the window. */
 export interface Sighting {
-  /** Reads must have reached it. Undefined after an own write: only the primary will do. */
+  /** Reads must have reached it. Undefined after a write of unknown position: only the primary will do. */
   readonly position: Position | undefined;
 }
 
@@ -44,8 +44,8 @@ export interface SightingStore {
   /** What the reads of this (tenant, actor) must have reached; undefined when nothing has been seen lately. */
   find(scope: TenantScope): Promise<Sighting | undefined> | Sighting | undefined;
   /**
-   * The actor has written up to `position`; undefined when it may have written something that was not told. Its reads go
-   * to the primary for one window.
+   * The actor has written up to `position`; undefined when it may have written something that was not told: then its
+   * reads go to the primary for one window.
    */
   wrote(scope: TenantScope, position: Position | undefined): Promise<void> | void;
   /** The actor has read a node at `position`. */
@@ -55,8 +55,8 @@ export interface SightingStore {
 
 interface Entry {
   position: Position | undefined;
-  /** The end of the window after the actor's last write. */
-  writtenUntilMs: number;
+  /** The end of the window after the last write of unknown position. */
+  unknownUntilMs: number;
   untilMs: number;
 }
 
@@ -84,17 +84,21 @@ export function createSightingStore(options: SightingStoreOptions): SightingStor
     }
   }
 
-  function note(scope: TenantScope, position: Position | undefined, written: boolean): void {
+  /** Written or seen comes to the same: reads must have reached it. */
+  function note(scope: TenantScope, position: Position | undefined): void {
     if (windowMs === 0) return;
-    const nowMs = clock.monotonicMs();
-    const untilMs = nowMs + windowMs;
+    const untilMs = clock.monotonicMs() + windowMs;
     const key = sightingKey(scope);
     const known = entries.get(key);
+    // Committed before what is known of, so every replica that is read has it no later than that.
+    if (position !== undefined && known?.position?.timeline === position.timeline) {
+      if (known.position.lsn >= position.lsn) return;
+    }
     entries.delete(key);
     dropExpired();
     entries.set(key, {
       position: furthest(known?.position, position),
-      writtenUntilMs: written ? untilMs : (known?.writtenUntilMs ?? 0),
+      unknownUntilMs: position === undefined ? untilMs : (known?.unknownUntilMs ?? 0),
       untilMs,
     });
   }
@@ -103,13 +107,13 @@ export function createSightingStore(options: SightingStoreOptions): SightingStor
     find(scope) {
       const entry = entries.get(sightingKey(scope));
       if (entry === undefined || entry.untilMs <= presentMs()) return undefined;
-      const { position, writtenUntilMs } = entry;
-      // By the clock on the wall: while the primary is away, a replica that is proven to have the write may answer.
-      if (writtenUntilMs > clock.monotonicMs()) return { position: undefined };
+      const { position, unknownUntilMs } = entry;
+      // By real time: the loss of the primary is what makes such writes, and must not keep their actors from reading.
+      if (unknownUntilMs > clock.monotonicMs()) return { position: undefined };
       return position && { position };
     },
-    wrote: (scope, position) => note(scope, position, true),
-    saw: (scope, position) => note(scope, position, false),
+    wrote: note,
+    saw: note,
     size: () => entries.size,
   };
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import type { AdmissionFigures } from './admission.ts';
 import type { SightingStore } from './consistency.ts';
 import type { NodeDetail } from './monitor.ts';
 import type { DatabaseObserver } from './observer.ts';
@@ -47,7 +48,9 @@ export interface Database {
 }
 
 export interface NodeFigures extends NodeDetail {
+  /** `waiting` are all that wait, here or for admission. */
   readonly pool: PoolFigures;
+  readonly admission: AdmissionFigures;
 }
 
 export interface DatabaseOptions {
@@ -58,7 +61,7 @@ export interface DatabaseOptions {
   poolMax: number;
   /** Statements are prepared once per connection. */
   prepared: boolean;
-  /** After a write, reads of the actor go to the primary for this long. */
+  /** For this long, reads of an actor must have reached what it has written or seen. */
   readAfterWriteWindowMs: number;
   /** A replica further behind is not read; at most readAfterWriteWindowMs. */
   maxReplicaLagMs: number;
@@ -74,6 +77,8 @@ export interface DatabaseOptions {
    * live replicas lack, and everything where no replica is configured.
    */
   spillover?: { perSecond: number | undefined; burst: number | undefined };
+  /** Whether tenants get fair shares of the connections of each node; `off`: first come, first served. Default `fair`. */
+  admission?: 'fair' | 'off';
   /** How a node is chosen. Tests replace it, to see that they notice a choice that is wrong. */
   route?: typeof route;
   /** Told when a node changes its state. */

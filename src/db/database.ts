@@ -1,23 +1,26 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { unavailable } from '../errors.ts';
 import { createBudget } from './budget.ts';
 import { endedError, graceMs } from './cancel.ts';
-import { createSightingStore } from './consistency.ts';
+import { createSightingStore, type Sighting } from './consistency.ts';
 import type { Database, DatabaseOptions } from './contract.ts';
-import { controlUnit } from './control-database.ts';
 import { limits } from './limits.ts';
+import { createLookUp } from './look-up.ts';
 import { createMonitor } from './monitor.ts';
-import { stopwatch, tellStatements, timed } from './observer.ts';
+import { tellStatements, timed } from './observer.ts';
 import { NotPrimary, type Remedy, remedyFor, translateError } from './pg-errors.ts';
-import { createPool, type Lease, type NodePool, type PoolOptions } from './pool.ts';
+import { createPools, type NodePool } from './pool.ts';
 import { furthest, type Position } from './position.ts';
 import { requireUnprivileged } from './privileges.ts';
 import { drawApart, maxRuns } from './rerun.ts';
-import { type Decision, type Demand, type Reason, type Role, route } from './router.ts';
-import type { SchemaName, TenantScope } from './scope.ts';
+import { type Decision, type Demand, type NodeView, type Reason, type Role, route } from './router.ts';
+import type { TenantScope } from './scope.ts';
 import type { ReadSession, WriteSession } from './session.ts';
+import { createShares } from './shares.ts';
 import {
   readUnit,
   ReplicaBehind,
+  sharedUnit,
   type Unit,
   type UnitOptions,
   writeOneUnit,
@@ -25,12 +28,14 @@ import {
 } from './transaction.ts';
 
 export function createDatabase(options: DatabaseOptions): Database {
-  const { clock, prepared, observer = {} } = options;
+  const { clock, prepared, observer = {}, onIdleError } = options;
+  const urls = [options.primaryUrl, ...options.replicaUrls];
   const choose = options.route ?? route;
-  const pools = makePools(options, { max: options.poolMax, limits: limits.serving });
+  const pools = createPools(urls, onIdleError, { max: options.poolMax, limits: limits.serving });
+  const shares = createShares(pools, options);
   const spillover = createBudget({ perSecond: undefined, ...options.spillover, clock });
   const monitor = createMonitor({
-    probes: makePools(options, {
+    probes: createPools(urls, onIdleError, {
       max: 1,
       limits: limits.probe,
       // A primary that does not answer must be known to be lost before the last proof of its replicas is too old: until
@@ -38,15 +43,14 @@ export function createDatabase(options: DatabaseOptions): Database {
       queryTimeoutMs: Math.min(3000, Math.max(1000, 0.6 * options.maxReplicaLagMs)),
       maxAgeS: 30,
     }),
-    loadOf(id) {
-      const figures = poolOf(id).figures();
-      return figures.inUse + figures.waiting;
-    },
+    loadOf: shares.load,
     maxLagMs: options.maxReplicaLagMs,
     clock,
     ...(options.onNodeChange === undefined ? {} : { onChange: options.onNodeChange }),
   });
   const { presentMs } = monitor;
+  const monotonicMs = () => clock.monotonicMs();
+  let soberUntilMs = 0;
   const sightings =
     options.sightings?.(presentMs) ??
     createSightingStore({ windowMs: options.readAfterWriteWindowMs, clock, presentMs });
@@ -57,14 +61,21 @@ export function createDatabase(options: DatabaseOptions): Database {
     return pool;
   }
 
-  async function demandOf(scope: TenantScope): Promise<Demand> {
-    const { level, after } = scope.consistency;
-    if (level.kind !== 'session') return { level, wrote: false, position: after };
-    const sighting = await sightings.find(scope);
+  /** The answer of memory is had at once, that of Redis is waited for. */
+  function demandOf(scope: TenantScope): Demand | Promise<Demand> {
+    const { level } = scope.consistency;
+    if (level.kind !== 'session') return demandAfter(scope, undefined);
+    const found = sightings.find(scope);
+    if (!(found instanceof Promise)) return demandAfter(scope, found);
+    return found.then((sighting) => demandAfter(scope, sighting));
+  }
+
+  function demandAfter({ consistency: { level, after } }: TenantScope, sighting?: Sighting): Demand {
     return {
       level,
-      wrote: sighting !== undefined && sighting.position === undefined,
+      unknownWrite: sighting !== undefined && sighting.position === undefined,
       position: furthest(sighting?.position, after),
+      provenOnly: false,
     };
   }
 
@@ -73,59 +84,69 @@ export function createDatabase(options: DatabaseOptions): Database {
     decision: Decision,
     unit: Unit,
     fn: (session: WriteSession) => Promise<T>,
-    more: Partial<UnitOptions>,
+    course: Course,
   ): Promise<T> {
     const { tenant, consistency } = scope;
+    const { node } = decision;
     consistency.served?.(decision);
-    const told = tellStatements(observer, decision.node, decision.reason, scope);
-    const acquired = stopwatch(clock, observer.acquired && ((ms) => observer.acquired?.(decision.node, ms)));
-    const askedMs = clock.monotonicMs();
+    const told = tellStatements(observer, node, decision.reason, scope);
+    const askedMs = monotonicMs();
+    let acquired = false;
+    const tellAcquired = () => {
+      if (!acquired) observer.acquired?.(node, monotonicMs() - askedMs);
+      acquired = true;
+    };
+    const unitOptions: UnitOptions = {
+      tenant,
+      author: scope,
+      schema: tenant.schema,
+      prepared: prepared && course.runs === 1,
+      monotonicMs,
+      signal: () => scope.signal,
+      role: decision.role,
+      mustHave: decision.mustHave,
+      sending() {
+        tellAcquired();
+        course.sending?.();
+      },
+      spent(databaseMs, name, error) {
+        consistency.spent?.(databaseMs);
+        told?.(databaseMs, name, error);
+      },
+      read: course.read,
+      committed: course.committed,
+    };
     try {
-      return await withPool(decision.id, (lease) => {
-        acquired();
-        // Whoever had to wait for a connection may have gone meanwhile.
-        if (clock.monotonicMs() - askedMs > graceMs && scope.signal?.aborted) throw endedError(scope.signal);
-        return unit(
-          lease,
-          {
-            tenant,
-            schema: tenant.schema,
-            prepared,
-            spent: (databaseMs, name, error) => {
-              consistency.spent?.(databaseMs);
-              told?.(databaseMs, name, error);
-            },
-            monotonicMs: () => clock.monotonicMs(),
-            signal: () => scope.signal,
-            ...more,
-          },
-          fn,
-        );
+      return await shares.within(decision.id, scope, async (pool) => {
+        const trips = unit !== writeUnit && unitOptions.prepared ? pool.roundTrips() : undefined;
+        // Whoever had to wait may have gone meanwhile.
+        if (monotonicMs() - askedMs > graceMs && scope.signal?.aborted) throw endedError(scope.signal);
+        if (trips !== undefined) return sharedUnit(unit, trips, unitOptions, fn);
+        return pool.withLease((lease) => {
+          tellAcquired();
+          if (monotonicMs() - askedMs > graceMs && scope.signal?.aborted) throw endedError(scope.signal);
+          return unit(lease, unitOptions, fn);
+        });
       });
     } finally {
-      acquired();
+      tellAcquired();
     }
   }
 
-  const withPool = <T>(id: number, fn: (lease: Lease) => Promise<T>): Promise<T> =>
-    translated(() => poolOf(id).withLease(fn));
-
   async function read<T>(scope: TenantScope, fn: (session: ReadSession) => Promise<T>): Promise<T> {
-    const demand = await demandOf(scope);
-    let provenOnly = false;
-    const failed = new Set<number>();
+    const asked = demandOf(scope);
+    let demand = sober(asked instanceof Promise ? await asked : asked);
+    const failed: number[] = [];
     let why: Reason | undefined;
     let refreshed = false;
-    for (let runs = 1; ; runs += 1) {
-      const nodes = monitor.views().filter(({ id, role }) => role === 'primary' || !failed.has(id));
-      const decision = explained(requireNode(choose('read', { ...demand, provenOnly }, nodes)), why);
+    let behind = 0;
+    for (let runs = 1; ; ) {
+      const decision = explained(requireNode(choose('read', demand, viewsWithout(failed))), why);
       if (decision.role === 'primary' && spills.has(decision.reason) && !spillover.take()) throw overBudget();
       try {
         const value = await run(scope, decision, readUnit, fn, {
-          prepared: prepared && runs === 1,
-          role: decision.role,
-          mustHave: decision.mustHave,
-          read: (lsn) => noteRead(scope, lsn),
+          runs,
+          read: (lsn) => noteRead(scope, decision, lsn),
         });
         if (decision.mustHave !== undefined) observer.checked?.(decision.node, true);
         observer.read?.(decision);
@@ -133,13 +154,27 @@ export function createDatabase(options: DatabaseOptions): Database {
       } catch (error) {
         const remedy = readRemedy(error, decision.role);
         if (remedy === 'none') observer.read?.(decision);
-        if (remedy === 'behind') observer.checked?.(decision.node, false);
         if (remedy === 'none' || runs > pools.length + maxRuns) throw error;
+        observer.retried?.(remedy);
+        if (remedy === 'behind') {
+          observer.checked?.(decision.node, false);
+          const waitMs = patienceMs[behind];
+          behind += 1;
+          if (waitMs === undefined) {
+            soberUntilMs = monotonicMs() + soberMs;
+            failed.push(decision.id);
+            why = remedy;
+            demand = sober(demand);
+          } else {
+            await pause(waitMs);
+          }
+          continue;
+        }
+        runs += 1;
         if (remedy === 'node-lost') monitor.reportLost(decision.id);
         if (decision.role === 'replica') {
-          failed.add(decision.id);
-          why = remedy === 'behind' ? 'behind' : 'replica-failed';
-          provenOnly ||= remedy === 'behind';
+          failed.push(decision.id);
+          why = 'replica-failed';
         } else if (remedy !== 'rerun') {
           // Replicas lose sight of a dying primary, and with it their proof, before we know that it is dead and that
           // nothing is committed any more; or another server is the primary by now.
@@ -147,16 +182,30 @@ export function createDatabase(options: DatabaseOptions): Database {
           refreshed = true;
           await monitor.refresh();
         }
-        observer.retried?.(remedy);
       }
     }
   }
 
-  function noteRead(scope: TenantScope, lsn: bigint): void {
-    const timeline = monitor.views().find(({ role }) => role === 'primary')?.timeline;
+  /** When a replica has just been found to lag in earnest, nothing is sent there on the chance. */
+  function sober(demand: Demand): Demand {
+    return monotonicMs() < soberUntilMs ? { ...demand, provenOnly: true } : demand;
+  }
+
+  /** What is left to try; the primary always is. */
+  function viewsWithout(failed: readonly number[]): readonly NodeView[] {
+    const nodes = monitor.views();
+    if (failed.length === 0) return nodes;
+    return nodes.filter(({ id, role }) => role === 'primary' || !failed.includes(id));
+  }
+
+  function noteRead(scope: TenantScope, { id, role }: Decision, lsn: bigint): void {
+    const { consistency } = scope;
+    if (role === 'replica') monitor.reached(id, lsn);
+    const timeline = monitor.primaryTimeline();
     if (timeline === undefined) return;
-    if (scope.consistency.level.kind === 'session') sightings.saw(scope, { timeline, lsn });
-    scope.consistency.saw?.({ timeline, lsn });
+    const position = { timeline, lsn };
+    if (consistency.level.kind === 'session') sightings.saw(scope, position);
+    consistency.saw?.(position);
   }
 
   async function write<T>(
@@ -165,27 +214,28 @@ export function createDatabase(options: DatabaseOptions): Database {
     fn: (session: WriteSession) => Promise<T>,
   ): Promise<T> {
     let sent = false;
-    let committed: Position | undefined;
-    const demand: Demand = { level: { kind: 'strong' }, wrote: false, position: undefined };
+    let committed: { position: Position | undefined } | undefined;
+    const demand: Demand = { level: { kind: 'strong' }, unknownWrite: false, position: undefined };
     for (let runs = 1; ; runs += 1) {
       const decision = requireNode(choose('write', demand, monitor.views()));
       try {
         const value = await run(scope, decision, unit, fn, {
-          prepared: prepared && runs === 1,
-          role: 'primary',
+          runs,
           sending: () => {
             sent = true;
           },
           committed: (position) => {
-            committed = position;
+            committed = { position };
           },
         });
-        if (committed !== undefined) await noteWrite(scope, committed);
+        if (committed !== undefined) await noteWrite(scope, committed.position);
         return value;
       } catch (error) {
         const remedy = remedyFor(error, 'primary');
         // What may have been committed without our being told binds the reads that follow all the same.
-        if (committed !== undefined || (remedy === 'node-lost' && sent)) await noteWrite(scope, committed);
+        if (committed !== undefined || (remedy === 'node-lost' && sent)) {
+          await noteWrite(scope, committed?.position);
+        }
         if (runs === maxRuns || remedy === 'none') throw error;
         if (remedy === 'rerun') {
           observer.retried?.(remedy);
@@ -210,41 +260,6 @@ export function createDatabase(options: DatabaseOptions): Database {
     if (position !== undefined) scope.consistency.wrote?.(position);
   }
 
-  async function lookUp<Row extends object>(
-    schema: SchemaName,
-    text: string,
-    values: readonly unknown[],
-  ): Promise<Row[]> {
-    const on = (id: number, node = 'primary') =>
-      withPool(id, (lease) =>
-        readUnit(lease, controlUnit(schema, prepared, clock, tellStatements(observer, node)), (session) =>
-          session.query<Row>(text, values),
-        ),
-      );
-    const nodes = monitor.views();
-    const primary = nodes.find(({ role }) => role === 'primary');
-    const replica = nodes.find(({ role, state }) => role === 'replica' && state === 'fresh');
-    // Every request looks its tenant up: a primary that is lost, or whose connections are all in use, must not cost each
-    // of them a time-out. What a replica does not know may be too new for it.
-    const lost = primary?.state === 'down';
-    if (replica !== undefined && primary !== undefined && (lost || primary.load >= options.poolMax)) {
-      const rows = await on(replica.id, replica.name);
-      if (lost || rows.length > 0) return rows;
-    }
-    try {
-      const asked = on(primary?.id ?? 0);
-      if (replica === undefined) return await asked;
-      const rows = await orWhenLate(asked, () => on(replica.id, replica.name));
-      return rows.length > 0 ? rows : await asked;
-    } catch (error) {
-      // Lost, or busy with writes.
-      const remedy = remedyFor(error, 'replica');
-      if (primary !== undefined && remedy === 'node-lost') monitor.reportLost(primary.id);
-      if (replica === undefined || (remedy !== 'node-lost' && remedy !== 'elsewhere')) throw error;
-      return on(replica.id, replica.name);
-    }
-  }
-
   /** A replica that is lost meanwhile keeps nobody from starting. */
   async function requireFit(id: number, role: Role): Promise<void> {
     try {
@@ -256,15 +271,15 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   return {
-    read: (scope, fn) => timed(clock, observer, 'read', () => read(scope, fn)),
-    write: (scope, fn) => timed(clock, observer, 'write', () => write(writeUnit, scope, fn)),
-    writeOne: (scope, fn) => timed(clock, observer, 'write-one', () => write(writeOneUnit, scope, fn)),
-    lookUp,
+    read: (scope, fn) => timed(clock, observer, 'read', read(scope, fn)),
+    write: (scope, fn) => timed(clock, observer, 'write', write(writeUnit, scope, fn)),
+    writeOne: (scope, fn) => timed(clock, observer, 'write-one', write(writeOneUnit, scope, fn)),
+    lookUp: createLookUp({ ...options, monitor, withLease: shares.withLease }),
     async ping() {
       const primary = monitor.views().find(({ role }) => role === 'primary');
       await translated(() => poolOf(primary?.id ?? 0).ask('select 1'));
     },
-    nodes: () => monitor.details().map((node) => ({ ...node, pool: poolOf(node.id).figures() })),
+    nodes: () => monitor.details().map((node) => ({ ...node, ...shares.figures(node.id) })),
     spillover: () => spillover.figures(),
     systemId: () => monitor.systemId(),
     standstillMs: () => clock.monotonicMs() - presentMs(),
@@ -285,15 +300,10 @@ export function createDatabase(options: DatabaseOptions): Database {
   };
 }
 
-/** How long a look-up waits for the primary before it asks a replica: a server that is cut off does not refuse. */
-const patienceMs = 500;
-
-async function orWhenLate<T>(asked: Promise<T>, otherwise: () => Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, patienceMs);
-  });
-  return Promise.race([asked, late.then(otherwise)]).finally(() => clearTimeout(timer));
+/** One run of a unit of work. */
+interface Course extends Pick<UnitOptions, 'sending' | 'read' | 'committed'> {
+  /** From 1. */
+  runs: number;
 }
 
 async function translated<T>(fn: () => Promise<T>): Promise<T> {
@@ -303,6 +313,11 @@ async function translated<T>(fn: () => Promise<T>): Promise<T> {
     throw translateError(error);
   }
 }
+
+/** A replica usually is a moment behind. After these it is asked again, and then the primary is. */
+const patienceMs = [2, 5, 10, 20];
+/** For how long after all patience was in vain. */
+const soberMs = 25;
 
 /** Reasons for which the primary answers instead of a replica that has dropped out. */
 const spills: ReadonlySet<Reason> = new Set(['no-fresh-replica', 'replica-failed']);
@@ -323,21 +338,9 @@ function readRemedy(error: unknown, role: Role): Remedy | 'behind' {
   return remedy === 'not-primary' && !((error as Error).cause instanceof NotPrimary) ? 'none' : remedy;
 }
 
+const fallbacks: ReadonlySet<Reason> = new Set(['no-replica', 'no-fresh-replica', 'behind']);
+
 /** A read that ends on the primary because of what happened on a replica says so. */
 function explained(decision: Decision, why: Reason | undefined): Decision {
-  const fallback = ['no-replica', 'no-fresh-replica', 'behind'].includes(decision.reason);
-  return why !== undefined && fallback ? { ...decision, reason: why } : decision;
-}
-
-type Sizing = Pick<PoolOptions, 'max' | 'limits' | 'queryTimeoutMs' | 'maxAgeS'>;
-
-function makePools({ primaryUrl, replicaUrls, onIdleError }: DatabaseOptions, sizing: Sizing): NodePool[] {
-  return [primaryUrl, ...replicaUrls].map((url, id) =>
-    createPool({
-      name: `server ${id}`,
-      url,
-      ...sizing,
-      ...(onIdleError === undefined ? {} : { onIdleError }),
-    }),
-  );
+  return why !== undefined && fallbacks.has(decision.reason) ? { ...decision, reason: why } : decision;
 }

@@ -29,7 +29,10 @@ export interface Monitor {
   /** Resolves when every server has been asked once, whether it answered or not. */
   start(): Promise<void>;
   stop(): Promise<void>;
-  views(): NodeView[];
+  /** May be as old as `viewsLastMs`, and are judged as of the end of that. */
+  views(): readonly NodeView[];
+  /** Of the server that takes writes; undefined while none is known. */
+  primaryTimeline(): number | undefined;
   details(): NodeDetail[];
   /** The system that the servers belong to, once one has answered. */
   systemId(): string | undefined;
@@ -38,6 +41,8 @@ export interface Monitor {
    * fresh replica has is held against that, so windows must not end by any other time.
    */
   presentMs(): number;
+  /** A replica has shown in an answer that it has replayed this: newer than what the last probe was told. */
+  reached(id: number, lsn: bigint): void;
   /** A unit of work has just lost this server: it counts as down until a probe says otherwise. */
   reportLost(id: number): void;
   /** Asks all servers again at once. Those who ask meanwhile share the answer. */
@@ -75,6 +80,9 @@ const question = `
     exists (select from pg_stat_wal_receiver where pid is not null) as receiving,
     (select system_identifier::text from pg_control_system()) as system`;
 
+/** Within it thousands of reads may be routed, and no server changes much. */
+const viewsLastMs = 1;
+
 const atTheSource: Lag = { state: 'fresh', lagMs: undefined, provenMs: 0, lagBytes: undefined };
 const down: Lag = { state: 'down', lagMs: undefined, provenMs: undefined, lagBytes: undefined };
 
@@ -91,6 +99,7 @@ export function createMonitor(options: MonitorOptions): Monitor {
   let primary: { id: number; timeline: number; history: PrimaryHistory } | undefined;
   let system: string | undefined;
   let round: Promise<void> | undefined;
+  let made: { views: (NodeView & { load: number })[]; untilMs: number } | undefined;
   let stopped = false;
 
   async function probe(server: Server): Promise<void> {
@@ -125,6 +134,7 @@ export function createMonitor(options: MonitorOptions): Monitor {
   }
 
   function announce(server: Server): void {
+    made = undefined;
     const view = viewOf(server);
     const shown = `${view.name} ${view.state}`;
     if (server.shown !== '' && server.shown !== shown) options.onChange?.(view);
@@ -151,7 +161,7 @@ export function createMonitor(options: MonitorOptions): Monitor {
     if (server.id === primary?.id) return atTheSource;
     // Not in recovery and not the primary: cut loose, on a timeline of its own.
     if (primary === undefined || !server.facts.standby) return unproven;
-    return assess(server.facts, primary.history, primaryLost(), maxLagMs, presentMs());
+    return assess(server.facts, primary.history, primaryLost(), maxLagMs, presentMs() + viewsLastMs);
   }
 
   const primaryLost = (): boolean => primary !== undefined && servers[primary.id]?.down === true;
@@ -160,7 +170,17 @@ export function createMonitor(options: MonitorOptions): Monitor {
     return (primaryLost() ? primary?.history.latest()?.atMs : undefined) ?? clock.monotonicMs();
   }
 
-  function viewOf(server: Server): NodeView {
+  /** Every read wants them: they are made once for all of the same moment. */
+  function views(): readonly NodeView[] {
+    const nowMs = clock.monotonicMs();
+    if (made === undefined || nowMs >= made.untilMs) {
+      made = { views: servers.map(viewOf), untilMs: nowMs + viewsLastMs };
+    }
+    for (const view of made.views) view.load = options.loadOf(view.id);
+    return made.views;
+  }
+
+  function viewOf(server: Server): NodeView & { load: number } {
     const { id, facts } = server;
     const isPrimary = id === primary?.id;
     const { state, lagMs, provenMs } = lagOf(server);
@@ -189,7 +209,8 @@ export function createMonitor(options: MonitorOptions): Monitor {
       await Promise.all(running);
       await Promise.all(options.probes.map((pool) => pool.end()));
     },
-    views: () => servers.map(viewOf),
+    views,
+    primaryTimeline: () => primary?.timeline,
     details: () =>
       servers.map((server) => {
         const { lagBytes } = lagOf(server);
@@ -202,6 +223,10 @@ export function createMonitor(options: MonitorOptions): Monitor {
       }),
     systemId: () => system,
     presentMs,
+    reached(id, lsn) {
+      const facts = servers[id]?.facts;
+      if (facts?.standby && facts.replayLsn < lsn) facts.replayLsn = lsn;
+    },
     reportLost(id) {
       const server = servers[id];
       if (server === undefined || server.down) return;

@@ -54,27 +54,17 @@ export function tellStatements(
   return (ms, name, error) => observer.statement?.({ name, node, reason, ms, scope, error });
 }
 
-/** @returns to be called at the end; only its first call counts */
-export function stopwatch(clock: Clock, tell: ((ms: number) => void) | undefined): () => void {
-  if (tell === undefined) return () => undefined;
-  const startedMs = clock.monotonicMs();
-  let over = false;
-  return () => {
-    if (!over) tell(clock.monotonicMs() - startedMs);
-    over = true;
-  };
-}
-
+/** Tells how long the work took that has just begun. */
 export async function timed<T>(
   clock: Clock,
   observer: DatabaseObserver,
   kind: UnitKind,
-  work: () => Promise<T>,
+  work: Promise<T>,
 ): Promise<T> {
-  if (observer.unit === undefined) return work();
+  if (observer.unit === undefined) return work;
   const startedMs = clock.monotonicMs();
   try {
-    return await work();
+    return await work;
   } finally {
     observer.unit(kind, clock.monotonicMs() - startedMs);
   }

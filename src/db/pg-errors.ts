@@ -68,6 +68,12 @@ const bySqlState: Readonly<Record<string, Meaning>> = {
   '53': full,
   '55P03': { code: 'unavailable', detail: 'The rows are locked by another change.', remedy: 'none' },
   '57014': { code: 'timeout', detail: 'The statement was cancelled after its time limit.', remedy: 'none' },
+  // Raised by control.guard_move(), for the last moment of a move.
+  TM001: {
+    code: 'tenant_moving',
+    detail: 'The tenant is being moved, and cannot be written for a moment.',
+    remedy: 'none',
+  },
   '57P': lost, // 57P01 admin shutdown, 57P02 crash shutdown, 57P03 cannot connect now
 };
 
@@ -87,6 +93,9 @@ const socketCodes = new Set([
   'ENOTFOUND',
   'EAI_AGAIN',
 ]);
+
+/** Codes of what is over soon. */
+const comesBack: ReadonlySet<ErrorCode> = new Set(['unavailable', 'tenant_migrating', 'tenant_moving']);
 
 interface PgError {
   code?: string;
@@ -119,7 +128,7 @@ export function translateError(error: unknown, constraints: ConstraintTable = {}
   }
   const meaning = meaningOf(error);
   if (meaning === undefined) return error;
-  const retryAfterS = meaning.code === 'unavailable' || meaning.code === 'tenant_migrating' ? 1 : undefined;
+  const retryAfterS = comesBack.has(meaning.code) ? 1 : undefined;
   return new AppError(meaning.code, meaning.detail, {
     cause: error,
     ...(retryAfterS === undefined ? {} : { retryAfterS }),
@@ -144,6 +153,15 @@ export class NotPrimary extends Error {
   readonly code = '25006';
   readonly severity = 'ERROR';
 }
+
+/** A read has been stopped for a reason that is not its own: nothing speaks against running it again. */
+export class Displaced extends Error {
+  readonly code = '40001';
+  readonly severity = 'ERROR';
+}
+
+/** A value cannot be sent. Nothing has been. */
+export class Unsendable extends Error {}
 
 /** PostgreSQL itself has refused; anything else leaves the state of the connection unknown. */
 export function isServerError(error: unknown): boolean {

@@ -1,5 +1,8 @@
-import { Pool, type PoolClient } from 'pg';
+import { Pool, type PoolClient, type QueryConfig } from 'pg';
+import { Watch } from './cancel.ts';
 import { type Limits, serverSettings } from './limits.ts';
+import { isServerError, isStalePlan, remedyFor, Unsendable } from './pg-errors.ts';
+import { createRoundTrips, type RoundTrips } from './round-trips.ts';
 import { getTypeParser } from './types.ts';
 
 /**
@@ -15,7 +18,7 @@ export interface PoolOptions {
   limits: Limits;
   /** Units of work that wait for a free connection at most; more are refused at once. Default 100 per connection. */
   maxWaiting?: number;
-  /** The driver's own limit, which strikes when the server cannot: a frozen host, a cut network. Default 2000 more. */
+  /** The driver's own limit, which strikes when the server cannot: a frozen host, a cut network. Default 2000 more; 0: none. */
   queryTimeoutMs?: number;
   /** A connection older than this is replaced when it comes back. Default 1800. */
   maxAgeS?: number;
@@ -24,21 +27,49 @@ export interface PoolOptions {
   onIdleError?: (error: Error, pool: string) => void;
 }
 
-/** A borrowed connection. */
-export interface Lease {
+/** A connection, as it is lent: the same object each time. */
+export class Lease {
   readonly client: PoolClient;
-  readonly connection: ConnectionMemory;
+  readonly watch: Watch;
   /** What every transaction must be told, because the connection has not been: a pooler stands before the server. */
-  readonly limits: Limits | undefined;
-  /** The connection must not be used by anybody else: it is destroyed when it comes back. */
-  taint(why: string): void;
-  readonly tainted: boolean;
-}
+  limits: Limits | undefined = undefined;
+  /** The connection's own search_path, as it was before anybody used it; undefined until then. */
+  searchPath: string | undefined = undefined;
+  /** Told when the connection ends while it is lent. */
+  onLost: (() => void) | undefined = undefined;
+  #why: string | undefined = undefined;
 
-/** What is remembered about a connection for as long as it lives. */
-export interface ConnectionMemory {
-  /** Its own search_path, as it was before anybody used it; undefined until then. */
-  searchPath?: string | undefined;
+  constructor(client: PoolClient, queryTimeoutMs: number) {
+    this.client = client;
+    this.watch = new Watch(client, queryTimeoutMs);
+    client.once('end', () => this.onLost?.());
+  }
+
+  /** After an error. */
+  taintBy(error: unknown): void {
+    if (error instanceof Unsendable) return;
+    // PostgreSQL's last words come before the connection ends; who took it in between would be lost with it.
+    if (!isServerError(error) || remedyFor(error, 'primary') === 'node-lost')
+      this.taint('the connection failed');
+    if (isStalePlan(error)) this.taint('a prepared statement is out of date');
+  }
+
+  /** The connection must not be used by anybody else: it is destroyed when it comes back. */
+  taint(why: string): void {
+    this.#why ??= why;
+  }
+
+  get tainted(): boolean {
+    return this.#why !== undefined;
+  }
+
+  /** @returns whether the connection is good for another unit of work */
+  giveBack(): boolean {
+    if (this.#why === undefined && this.client.getTransactionStatus() !== 'I')
+      this.taint('a transaction is open');
+    this.client.release(this.#why === undefined ? undefined : new Error(this.#why));
+    return this.#why === undefined;
+  }
 }
 
 export interface PoolFigures {
@@ -53,9 +84,16 @@ export interface PoolFigures {
 export interface NodePool {
   readonly name: string;
   withLease<T>(fn: (lease: Lease) => Promise<T>): Promise<T>;
+  /**
+   * For what needs a connection for one round trip only; undefined where every transaction must be told its limits, and
+   * until that is known.
+   */
+  roundTrips(): RoundTrips | undefined;
   /** One statement outside of any unit of work. A connection on which it fails is not used again. */
   ask<Row extends object>(text: string): Promise<Row[]>;
   figures(): PoolFigures;
+  /** Connections in use, and units of work that wait for one. */
+  load(): number;
   /** Waits for borrowed connections. May be called twice. */
   end(): Promise<void>;
 }
@@ -63,7 +101,8 @@ export interface NodePool {
 export function createPool(options: PoolOptions): NodePool {
   const { name, max, limits } = options;
   const maxWaiting = options.maxWaiting ?? 100 * max;
-  const memories = new WeakMap<object, ConnectionMemory>();
+  const queryTimeoutMs = options.queryTimeoutMs ?? limits.statementMs + 2000;
+  const leases = new WeakMap<PoolClient, Lease>();
   /** Which of the two is told the limits; undefined before the first connection. */
   let limitsOf: 'connection' | 'transaction' | undefined;
   let tainted = 0;
@@ -76,8 +115,6 @@ export function createPool(options: PoolOptions): NodePool {
     idleTimeoutMillis: 60_000,
     maxLifetimeSeconds: options.maxAgeS ?? 1800,
     ...serverSettings(limits),
-    // The driver's own limit only strikes when the server cannot: a frozen host, a cut network.
-    query_timeout: options.queryTimeoutMs ?? limits.statementMs + 2000,
     application_name: options.applicationName ?? 'tenantry',
     keepAlive: true,
     types: { getTypeParser },
@@ -91,18 +128,21 @@ export function createPool(options: PoolOptions): NodePool {
   // statement fails and reports it.
   pool.on('connect', (client) => client.on('error', () => undefined));
 
-  function memoryOf(client: object): ConnectionMemory {
-    const memory = memories.get(client) ?? {};
-    memories.set(client, memory);
-    return memory;
+  function leaseOf(client: PoolClient): Lease {
+    let lease = leases.get(client);
+    if (lease === undefined) {
+      lease = new Lease(client, queryTimeoutMs);
+      leases.set(client, lease);
+    }
+    lease.limits = limitsOf === 'transaction' ? limits : undefined;
+    return lease;
   }
 
   /**
    * Limits travel with the start of a connection and then cost nothing. PgBouncer refuses such a start, or has been told
    * to ignore them; every transaction is told them then, and nobody has to configure anything.
    */
-  async function connect(): Promise<PoolClient> {
-    if (limitsOf !== undefined) return pool.connect();
+  async function firstConnection(): Promise<PoolClient> {
     try {
       const client = await pool.connect();
       await checkLimits(client);
@@ -117,7 +157,7 @@ export function createPool(options: PoolOptions): NodePool {
   async function checkLimits(client: PoolClient): Promise<void> {
     try {
       const { rows } = await client.query<{ statementMs: string }>(
-        `select setting as "statementMs" from pg_settings where name = 'statement_timeout'`,
+        bounded(`select setting as "statementMs" from pg_settings where name = 'statement_timeout'`),
       );
       const statementMs = Number(rows[0]?.statementMs);
       // A shorter one was asked for in the URL, and holds.
@@ -136,26 +176,33 @@ export function createPool(options: PoolOptions): NodePool {
     }
   }
 
+  // The driver's own limit only strikes when the server cannot: a frozen host, a cut network.
+  const bounded = (text: string): QueryConfig => Object.assign({ text }, { query_timeout: queryTimeoutMs });
+
+  async function lend(): Promise<Lease> {
+    return leaseOf(await (limitsOf === undefined ? firstConnection() : pool.connect()));
+  }
+
+  function giveBack(lease: Lease): void {
+    if (!lease.giveBack()) tainted += 1;
+  }
+
+  const roundTrips = createRoundTrips({
+    max,
+    maxWaiting,
+    acquireMs: limits.acquireMs,
+    lend,
+    giveBack,
+    queued: () => pool.waitingCount,
+  });
+
   async function withLease<T>(fn: (lease: Lease) => Promise<T>): Promise<T> {
     if (pool.waitingCount >= maxWaiting) throw new Error('Too many wait for a connection');
-    const client = await connect();
-    let why: string | undefined;
+    const lease = roundTrips.spare() ?? (await lend());
     try {
-      return await fn({
-        client,
-        connection: memoryOf(client),
-        limits: limitsOf === 'transaction' ? limits : undefined,
-        taint: (reason) => {
-          why ??= reason;
-        },
-        get tainted() {
-          return why !== undefined;
-        },
-      });
+      return await fn(lease);
     } finally {
-      if (why === undefined && client.getTransactionStatus() !== 'I') why = 'a transaction is open';
-      if (why !== undefined) tainted += 1;
-      client.release(why === undefined ? undefined : new Error(why));
+      giveBack(lease);
     }
   }
 
@@ -163,23 +210,50 @@ export function createPool(options: PoolOptions): NodePool {
     name,
     withLease,
     ask: <Row extends object>(text: string) =>
-      withLease(async ({ client, taint }) => {
+      withLease(async (lease) => {
         try {
-          return (await client.query<Row>(text)).rows;
+          return (await lease.client.query<Row>(bounded(text))).rows;
         } catch (error) {
-          taint('the connection failed');
+          lease.taint('the connection failed');
           throw error;
         }
       }),
-    figures: () => ({
-      max,
-      inUse: pool.totalCount - pool.idleCount,
-      idle: pool.idleCount,
-      waiting: pool.waitingCount,
-      tainted,
-    }),
-    end: () => (ended ??= pool.end()),
+    roundTrips: () => (limitsOf === 'connection' ? roundTrips : undefined),
+    figures() {
+      const { idle, waiting } = roundTrips.figures();
+      return {
+        max,
+        inUse: pool.totalCount - pool.idleCount - idle,
+        idle: pool.idleCount + idle,
+        waiting: pool.waitingCount + waiting,
+        tainted,
+      };
+    },
+    load() {
+      const { idle, waiting } = roundTrips.figures();
+      return pool.totalCount - pool.idleCount - idle + pool.waitingCount + waiting;
+    },
+    end() {
+      roundTrips.end();
+      return (ended ??= pool.end());
+    },
   };
+}
+
+/** One for each server, in the order of their URLs. */
+export function createPools(
+  urls: readonly string[],
+  onIdleError: PoolOptions['onIdleError'],
+  sizing: Pick<PoolOptions, 'max' | 'limits' | 'queryTimeoutMs' | 'maxAgeS'>,
+): NodePool[] {
+  return urls.map((url, id) =>
+    createPool({
+      name: `server ${id}`,
+      url,
+      ...sizing,
+      ...(onIdleError === undefined ? {} : { onIdleError }),
+    }),
+  );
 }
 
 /** PgBouncer's answer to a setting that it does not know. PostgreSQL itself has no such words. */

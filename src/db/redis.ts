@@ -1,10 +1,17 @@
 import { createClient } from '@redis/client';
-import type { Sighting } from './consistency.ts';
 import type { Position } from './position.ts';
 import type { SharedMemory } from './shared-sightings.ts';
 
-/** Redis (or Valkey) as the memory that processes share: two keys per actor that has written, gone after one window. */
+/** Redis (or Valkey) as the memory that processes share: a key or two per actor that has written, gone by themselves. */
 export interface RedisMemory extends SharedMemory {
+  /** Connects, and goes on trying by itself. Resolves when Redis answers or 1 s has passed. */
+  start(): Promise<void>;
+  stop(): void;
+}
+
+/** A connection that is made again by itself whenever it is lost. */
+export interface RedisConnection {
+  readonly client: ReturnType<typeof makeClient>;
   /** Connects, and goes on trying by itself. Resolves when Redis answers or 1 s has passed. */
   start(): Promise<void>;
   stop(): void;
@@ -18,6 +25,8 @@ export interface RedisMemoryOptions {
 }
 
 const connectMs = 1000;
+/** Positions are kept for longer than the window: it stands still while the primary is lost, and this much is allowed for. */
+const lossMs = 300_000;
 /** Commands without an answer at most; beyond it, calls are refused. */
 const maxCommands = 10_000;
 
@@ -33,20 +42,44 @@ const takeOver = `
     redis.call('set', KEYS[1], ARGV[1])
   end`;
 
-/**
- * A Redis that was restarted, or whose replica has taken over, may have forgotten writes. It is told by its run id, which
- * is kept beside the writes: where the two differ, nothing is known for one window.
- */
-export function createRedisMemory({ url, windowMs, prefix = 'tenantry' }: RedisMemoryOptions): RedisMemory {
+/** Commands fail at once while there is no connection. */
+function makeClient(url: string, name: string) {
   const client = createClient({
     url,
-    name: 'tenantry',
+    name,
     disableOfflineQueue: true,
     commandsQueueMaxLength: maxCommands,
     maintNotifications: 'disabled',
     socket: { connectTimeout: connectMs, reconnectStrategy: (tries) => Math.min(25 * 2 ** tries, 500) },
   });
+  // Every call reports its own failure; without a listener the client would end the process.
+  client.on('error', () => undefined);
+  return client;
+}
+
+export function createRedisConnection(url: string, name = 'tenantry'): RedisConnection {
+  const client = makeClient(url, name);
+  return {
+    client,
+    async start() {
+      const connected = client.connect().catch(() => undefined);
+      const patience = new Promise((resolve) => setTimeout(resolve, connectMs).unref());
+      await Promise.race([connected, patience]);
+    },
+    stop() {
+      if (client.isOpen) client.destroy();
+    },
+  };
+}
+
+/**
+ * A Redis that was restarted, or whose replica has taken over, may have forgotten writes. It is told by its run id, which
+ * is kept beside the writes: where the two differ, nothing is known for one window.
+ */
+export function createRedisMemory({ url, windowMs, prefix = 'tenantry' }: RedisMemoryOptions): RedisMemory {
+  const { client, start, stop } = createRedisConnection(url);
   const windowText = String(windowMs);
+  const lifeMs = windowMs + lossMs;
   const runKey = `${prefix}:run`;
   const newKey = `${prefix}:new`;
   /** Of the Redis at the other end of the connection; undefined until it has been asked. */
@@ -55,7 +88,6 @@ export function createRedisMemory({ url, windowMs, prefix = 'tenantry' }: RedisM
   const forget = () => {
     runId = undefined;
   };
-  // Every call reports its own failure; without a listener the client would end the process.
   client.on('error', forget);
   client.on('reconnecting', forget);
   client.on('ready', () => {
@@ -72,18 +104,19 @@ export function createRedisMemory({ url, windowMs, prefix = 'tenantry' }: RedisM
   }
 
   return {
-    async find(key): Promise<Sighting | undefined> {
+    async find(key) {
       const run = runId;
       if (run === undefined) throw new Error('Redis is not connected');
-      const [keptBy, isNew, blind, position] = await client.mGet([
-        runKey,
-        newKey,
-        `${prefix}:blind:${key}`,
-        `${prefix}:wrote:${key}`,
+      const wroteKey = `${prefix}:wrote:${key}`;
+      const [[keptBy, isNew, blind, position], leftMs] = await Promise.all([
+        client.mGet([runKey, newKey, `${prefix}:blind:${key}`, wroteKey]),
+        client.pTTL(wroteKey),
       ]);
       if (keptBy !== run) await learnRunId(); // somebody has flushed it
-      if (keptBy !== run || isNew !== null || blind !== null) return { position: undefined };
-      return typeof position === 'string' ? { position: parsePosition(position) } : undefined;
+      if (keptBy !== run || isNew !== null || blind !== null) return { position: undefined, ageMs: 0 };
+      if (typeof position !== 'string') return undefined;
+      // By the clock of Redis alone: those of the processes may differ.
+      return { position: parsePosition(position), ageMs: lifeMs - leftMs };
     },
     async put(key, position) {
       if (position === undefined) {
@@ -92,17 +125,11 @@ export function createRedisMemory({ url, windowMs, prefix = 'tenantry' }: RedisM
       }
       await client.eval(keepFurthest, {
         keys: [`${prefix}:wrote:${key}`],
-        arguments: [positionText(position), windowText],
+        arguments: [positionText(position), String(lifeMs)],
       });
     },
-    async start() {
-      const connected = client.connect().catch(() => undefined);
-      const patience = new Promise((resolve) => setTimeout(resolve, connectMs).unref());
-      await Promise.race([connected, patience]);
-    },
-    stop() {
-      if (client.isOpen) client.destroy();
-    },
+    start,
+    stop,
   };
 }
 

@@ -40,7 +40,7 @@ export const reasons = [
   'write',
   /** the route or the caller asked for the primary */
   'strong',
-  /** the actor wrote within the window */
+  /** within the window the actor may have written something, and up to where is not known */
   'read-after-write',
   /** a replica that is fresh; the actor has seen nothing lately */
   'fresh',
@@ -76,8 +76,8 @@ export interface Decision {
 
 export interface Demand {
   readonly level: Level;
-  /** The actor has written within the window. */
-  readonly wrote: boolean;
+  /** The actor may have written something within the window, and up to where is not known. */
+  readonly unknownWrite: boolean;
   /** What the reads must have reached. */
   readonly position: Position | undefined;
   /** A replica has already said that it has not; no other is asked on the chance. Default false. */
@@ -89,7 +89,7 @@ export interface Demand {
  * @returns undefined when only the primary will do and there is none
  */
 export function route(intent: Intent, demand: Demand, nodes: readonly NodeView[]): Decision | undefined {
-  const { level, wrote, position, provenOnly = false } = demand;
+  const { level, unknownWrite, position, provenOnly = false } = demand;
   const primary = nodes.find((node) => node.role === 'primary');
   const onPrimary = (reason: Reason): Decision | undefined =>
     primary && {
@@ -109,7 +109,7 @@ export function route(intent: Intent, demand: Demand, nodes: readonly NodeView[]
   if (level.kind !== 'session' && position === undefined) {
     return onReplica(usable, level.kind === 'any' ? 'any' : 'bounded') ?? onPrimary('no-fresh-replica');
   }
-  if (wrote) return onPrimary('read-after-write');
+  if (unknownWrite) return onPrimary('read-after-write');
   if (usable.length === 0) return onPrimary('no-fresh-replica');
   if (position === undefined) return onReplica(usable, 'fresh');
   if (primary?.timeline !== position.timeline) return onPrimary('other-timeline');

@@ -1,5 +1,5 @@
 import { AppError } from '../errors.ts';
-import type { Step } from './batch.ts';
+import { constant, type Step } from './batch.ts';
 import type { Consistency } from './consistency.ts';
 import { type Limits, serverSettings } from './limits.ts';
 
@@ -23,23 +23,59 @@ export interface Tenant {
   readonly isolation: Isolation;
   /** Where the tenant's tables are. */
   readonly schema: SchemaName;
+  /** Absent for a tenant that may use what it likes. */
+  readonly limits?: TenantLimits | undefined;
+}
+
+/** What a tenant may use; absent: as much as it likes. */
+export interface TenantLimits {
+  readonly requestsPerMinute?: number | undefined;
+  readonly concurrentRequests?: number | undefined;
+  readonly rows?: number | undefined;
+  readonly users?: number | undefined;
+  readonly apiKeys?: number | undefined;
 }
 
 /** `id` tells actors of one tenant apart: reads of an actor see the writes of the same (kind, id). */
 export interface Actor {
-  readonly kind: 'user' | 'session' | 'platform';
+  /**
+   * `user` and `key` are a tenant's own, `operator` is one of the platform who acts for it. `session` has not proved yet
+   * who it is, `platform` is an operator or a command outside of tenants, `system` is nobody in particular.
+   */
+  readonly kind: 'user' | 'key' | 'operator' | 'session' | 'platform' | 'system';
   readonly id: string;
-  /** The role a user has in the tenant; absent for other kinds. */
-  readonly role?: string;
+  /** What bounds the actor: the role of a user, or of the user whose key it is. */
+  readonly role?: string | undefined;
+  /** What a key was given of that role; other kinds have all of it. */
+  readonly scopes?: readonly string[];
 }
+
+/** Where a request came from. */
+export interface Origin {
+  readonly ip?: string | undefined;
+  /** Shortened by whoever makes it. */
+  readonly userAgent?: string | undefined;
+}
+
+/** Who works, and on which request. A TenantScope is one. */
+export interface Author {
+  readonly actor: Actor;
+  readonly requestId?: string | undefined;
+  readonly origin?: Origin | undefined;
+}
+
+/** Work that nobody has asked for: provisioning from a script, lazy notes. */
+export const systemAuthor: Author = { actor: { kind: 'system', id: 'tenantry' } };
 
 /** Made once per request or command and passed down; there is no ambient tenant. */
 export interface TenantScope {
   readonly tenant: Tenant;
   readonly actor: Actor;
   readonly consistency: Consistency;
-  /** Of the request it was made for; for logs. */
+  /** Of the request it was made for; for logs and the audit. */
   readonly requestId?: string;
+  /** Where it came from. May be made when it is asked for: only what is audited asks. */
+  readonly origin?: Origin;
   /**
    * Aborted when nobody waits for the work any more: the statement that runs is cancelled. A write whose COMMIT may have
    * been sent runs to its end. May be made when it is asked for.
@@ -122,12 +158,32 @@ const set = `set_config('app.tenant_id', $1, true), set_config('search_path', $2
  *
  * @param limits for the transaction, where its connection has none
  */
-export function contextStep({ tenant, schema }: Context, mode: 'read' | 'write', limits?: Limits): Step {
-  const readOnly = mode === 'read' ? `, set_config('transaction_read_only', 'on', true)` : '';
-  return {
-    text: `select ${found}, ${place}, ${set}${readOnly}${limits === undefined ? '' : settingsOf(limits)}`,
-    values: [tenant?.id ?? '', `"${schema}", pg_temp`],
-  };
+export function contextStep(context: Context, mode: Mode, limits?: Limits): Step {
+  const { tenant, schema } = context;
+  const values = () => [tenant?.id ?? '', `"${schema}", pg_temp`];
+  if (limits !== undefined) return { text: `${contextText[mode]}${settingsOf(limits)}`, values: values() };
+  const steps = contextSteps[mode];
+  const known = steps.get(tenant ?? context);
+  if (known?.schema === schema) return known.step;
+  const step = constant(`context ${mode}`, contextText[mode], values());
+  steps.set(tenant ?? context, { schema, step });
+  return step;
+}
+
+type Mode = 'read' | 'write';
+const contextText: Readonly<Record<Mode, string>> = {
+  read: `select ${found}, ${place}, ${set}, set_config('transaction_read_only', 'on', true)`,
+  write: `select ${found}, ${set}`,
+};
+/** By tenant, for as long as somebody knows it: its requests all begin with the same bytes. */
+const contextSteps = {
+  read: new WeakMap<object, KnownContext>(),
+  write: new WeakMap<object, KnownContext>(),
+};
+
+interface KnownContext {
+  schema: SchemaName;
+  step: Step;
 }
 
 function settingsOf(limits: Limits): string {
@@ -137,10 +193,22 @@ function settingsOf(limits: Limits): string {
 }
 
 /** Where a server is, asked after a read: what has been read lies before it. */
-export const positionStep: Step = { text: `select ${place}` };
+export const positionStep: Step = constant('position', `select ${place}`);
 
-/** Asked after COMMIT: the position before it would lack the commit itself. */
-export const afterCommitStep: Step = {
-  text: `select ${found}, pg_current_wal_insert_lsn()::text as lsn,
+/**
+ * Asked after COMMIT: the position before it would lack the commit itself. Flushed, as the commit has been by then, unless
+ * the server does not wait for that: what has only been inserted belongs to others, whose commits no replica may have yet.
+ */
+export const afterCommitStep: Step = constant(
+  'after commit',
+  `select ${found}, case current_setting('synchronous_commit')
+      when 'off' then pg_current_wal_insert_lsn() else pg_current_wal_flush_lsn() end::text as lsn,
     ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int as timeline`,
+);
+
+/** Until the transaction ends, values become text in the one way that every server reads back alike. */
+export const plainTextStep: Step = {
+  text: `select set_config('datestyle', 'ISO', true), set_config('intervalstyle', 'postgres', true),
+    set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '1', true),
+    set_config('timezone', 'UTC', true)`,
 };

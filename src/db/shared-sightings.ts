@@ -4,8 +4,11 @@ import { furthest, type Position } from './position.ts';
 
 /** Where processes tell each other what has been written. Every call may be slow, or reject: see below. */
 export interface SharedMemory {
-  /** What has been written under this key within the window; without a position when that is not known. */
-  find(key: string): Promise<Sighting | undefined>;
+  /**
+   * What has been written under this key, and how long ago at most, milliseconds: at least for as long as the window and
+   * a loss of the primary last. Without a position when that is not known.
+   */
+  find(key: string): Promise<(Sighting & { readonly ageMs: number }) | undefined>;
   /** Never goes back; without a position, nothing is known for a window from now. */
   put(key: string, position: Position | undefined): Promise<void>;
 }
@@ -16,6 +19,8 @@ export interface SharedSightingsOptions {
   memory: SharedMemory;
   windowMs: number;
   clock: Clock;
+  /** See SightingStoreOptions. */
+  presentMs: () => number;
   /** A call of the shared memory is given up after this. Default 50 ms: a request waits no longer for it. */
   patienceMs?: number;
   /** Told when the shared memory fails, and when it answers again. */
@@ -39,7 +44,7 @@ const retryMs = 100;
  * primary is read; a write that could not be told is known here and told again until it is, or its window is over.
  */
 export function createSharedSightings(options: SharedSightingsOptions): SharedSightings {
-  const { local, memory, windowMs, clock, patienceMs = 50 } = options;
+  const { local, memory, windowMs, clock, presentMs, patienceMs = 50 } = options;
   const untold = new Map<string, { position: Position | undefined; untilMs: number }>();
   let restUntilMs = 0;
   let reachable = true;
@@ -92,7 +97,9 @@ export function createSharedSightings(options: SharedSightingsOptions): SharedSi
       if (clock.monotonicMs() < restUntilMs) return unknown;
       try {
         const there = await bounded(() => memory.find(sightingKey(scope)));
-        if (there === undefined || there.position === undefined) return there ?? here;
+        const standstillMs = clock.monotonicMs() - presentMs();
+        if (there === undefined || there.ageMs >= windowMs + standstillMs) return here;
+        if (there.position === undefined) return unknown;
         return { position: furthest(here?.position, there.position) };
       } catch {
         return unknown;
@@ -119,7 +126,8 @@ export function createSharedSightings(options: SharedSightingsOptions): SharedSi
 
 const unknown: Sighting = { position: undefined };
 
-async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+/** @throws Error when `promise` has not settled within `ms` */
+export async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);

@@ -1,103 +1,23 @@
 import createKnex, { type Knex } from 'knex';
 import { v7 as uuidv7 } from 'uuid';
-import { AppError, notFound } from '../errors.ts';
-import type { ConstraintTable } from './pg-errors.ts';
-import type { ReadSession, WriteSession } from './session.ts';
+import { notFound } from '../errors.ts';
+import { type AuditedChange, auditedText, authorValues, isOperator } from './audit.ts';
+import { type ReadSession, tenantOf, type WriteSession } from './session.ts';
+import type {
+  ColumnType,
+  Own,
+  PageRequest,
+  Period,
+  Stamped,
+  Table,
+  TableDefinition,
+} from './table-contract.ts';
 
 /**
  * The repository kernel: every statement names the tenant of its session and leaves out what is deleted, so a feature
  * cannot forget either (row level security stands behind it). Fixed statements are text; knex, not connected to
  * anything, compiles the ones with filters.
  */
-
-/** What `tenantTable()` stamps on every table, as the application sees it. */
-export interface Stamped {
-  id: string;
-  /** 1 at first; one more with every change. */
-  version: number;
-  createdAt: string;
-  updatedAt: string;
-}
-
-/** PostgreSQL's name of the type, for casts of parameters. */
-export type ColumnType = 'uuid' | 'text' | 'integer' | 'bigint' | 'timestamptz';
-
-export interface TableDefinition<Row extends Stamped> {
-  name: string;
-  /** The table's own columns; `priceCents` stands for the column `price_cents`. */
-  columns: Record<Exclude<keyof Row & string, keyof Stamped>, ColumnType>;
-  /** What a violated constraint means to a client. */
-  constraints?: ConstraintTable;
-}
-
-export type Direction = 'asc' | 'desc';
-
-export interface PageRequest<Row> {
-  /** 1 to 100. */
-  limit: number;
-  sort: { field: keyof Row & string; direction: Direction };
-  /** Where the previous page ended: the sort value and id of its last row. */
-  after?: { value: string | number; id: string };
-  /** Rows equal in all these fields. */
-  where?: Partial<Row>;
-}
-
-export interface Page<Row> {
-  rows: Row[];
-  /** To be given as `after` for the next page; undefined at the end. */
-  next: { value: string | number; id: string } | undefined;
-}
-
-/** A deletion, named so that exactly what it removed can be brought back. */
-export interface Deletion {
-  deletionId: string;
-}
-
-type Own<Row extends Stamped> = Omit<Row, keyof Stamped>;
-/** A field that is undefined stays as it is. */
-type Changes<Row extends Stamped> = { [Field in keyof Own<Row>]?: Own<Row>[Field] | undefined };
-
-export interface Table<Row extends Stamped> {
-  find(session: ReadSession, id: string): Promise<Row | undefined>;
-  /** @throws AppError not_found for an unknown, deleted or foreign id, in the same words */
-  require(session: ReadSession, id: string, options?: { lock?: boolean }): Promise<Row>;
-  /**
-   * Those of `ids` that exist, in the order of their ids. With `lock` they are locked, in that order, until the unit of
-   * work ends, so that two units never wait for each other.
-   */
-  findMany(session: ReadSession, ids: readonly string[], options?: { lock?: boolean }): Promise<Row[]>;
-  /** Rows equal in all these fields, oldest first. The caller knows that they are few. */
-  findWhere(session: ReadSession, where: Partial<Row>): Promise<Row[]>;
-  /** Rows whose `field` is one of `values`, oldest first: one statement for the children of a whole page. */
-  findIn(session: ReadSession, field: keyof Row & string, values: readonly string[]): Promise<Row[]>;
-  /** Keyset pagination; rows with equal sort values are told apart by id. */
-  page(session: ReadSession, request: PageRequest<Row>): Promise<Page<Row>>;
-  count(session: ReadSession, where?: Partial<Row>): Promise<number>;
-  /** The id is a new uuid v7. */
-  insert(session: WriteSession, values: Own<Row>): Promise<Row>;
-  /** All or nothing, in the order given; statements of up to 1,000 rows. */
-  insertMany(session: WriteSession, values: readonly Own<Row>[]): Promise<Row[]>;
-  /** @throws AppError not_found */
-  update(session: WriteSession, id: string, changes: Changes<Row>): Promise<Row>;
-  /** Each id gets its own value of one field, in one statement. Ids that are not there are left out. */
-  updateEach<Field extends keyof Own<Row> & string>(
-    session: WriteSession,
-    field: Field,
-    values: ReadonlyMap<string, Row[Field]>,
-  ): Promise<void>;
-  /** @throws AppError not_found, also for what is deleted already */
-  softDelete(session: WriteSession, id: string): Promise<Deletion>;
-  /** Deletes what is still there of the rows equal in all these fields, as a part of another deletion. */
-  softDeleteWhere(session: WriteSession, where: Partial<Row>, deletion: Deletion): Promise<void>;
-  /**
-   * Brings a row back; one that is not deleted is returned as it is.
-   *
-   * @throws AppError not_found, or what `constraints` says when its place has been taken meanwhile
-   */
-  restore(session: WriteSession, id: string): Promise<{ row: Row; deletion: Deletion | undefined }>;
-  /** Brings back what went with a deletion. */
-  restoreWith(session: WriteSession, deletion: Deletion): Promise<void>;
-}
 
 /** Only a compiler: it has no connection and cannot get one. */
 const compiler = createKnex({ client: 'pg' });
@@ -116,18 +36,31 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
   const selection = Object.keys(types)
     .map((field) => `${column(field)} as "${field}"`)
     .join(', ');
+  const returned = `tenant_id, ${selection}`;
+  const ofRow = `t.tenant_id, ${Object.keys(types)
+    .map((field) => `t.${column(field)} as "${field}"`)
+    .join(', ')}`;
   const live = `from ${name} where tenant_id = $1 and deleted_at is null`;
   const touched = 'version = version + 1, updated_at = now()';
+  const touchedRow = 'version = t.version + 1, updated_at = now()';
+  const secret = new Set<string>(definition.secret);
+  const audited = definition.audit !== 'none';
+  const shown = Object.keys(types)
+    .map((field) => `"${field}"`)
+    .join(', ');
+  const whole = snapshot(ownFields, (field) => `changed."${field}"`);
 
   function column(field: string): string {
     if (!(field in types)) throw new Error(`${name} has no field ${field}`);
     return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   }
 
-  function builder(session: ReadSession, where: Partial<Row>): Knex.QueryBuilder {
+  function builder(session: ReadSession, where: Partial<Row>, period: Period = {}): Knex.QueryBuilder {
     const query = compiler(name)
       .where({ tenant_id: tenantOf(session) })
       .whereNull('deleted_at');
+    if (period.from !== undefined) void query.where('created_at', '>=', period.from);
+    if (period.to !== undefined) void query.where('created_at', '<', period.to);
     for (const [field, value] of Object.entries(where)) {
       if (value === null) void query.whereNull(column(field));
       else void query.where(column(field), value as string | number);
@@ -154,10 +87,67 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     return ask<Result>(session, operation, sql, bindings);
   }
 
+  /** By what makes them differ: making one takes longer than the rest of the way to PostgreSQL. */
+  const texts = new Map<string, string>();
+
+  function textOf(shape: string, make: () => string): string {
+    const known = texts.get(shape);
+    if (known !== undefined) return known;
+    const text = make();
+    texts.set(shape, text);
+    return text;
+  }
+
+  /**
+   * A statement that changes rows, and its event.
+   *
+   * @param parts of its text; `before` and `after` are expressions over what it returns
+   * @param shape what tells its text from others of the operation; null when there are too many to keep
+   */
+  function change<Result extends object = Row>(
+    session: WriteSession,
+    [operation, verb]: readonly [keyof Table<Row>, 'create' | 'update' | 'delete' | 'restore'],
+    values: readonly unknown[],
+    parts: () => Pick<AuditedChange, 'change'> & Partial<AuditedChange>,
+    shape: string | null = '',
+  ): Promise<Result[]> {
+    const told = audited && isOperator(session);
+    const make = () => {
+      const { leading = '', result = shown, change: text, before = 'null', after = 'null' } = parts();
+      if (!audited) return `with ${leading}changed as (${text}) select ${result} from changed`;
+      const event = {
+        action: `${name}.${verb}`,
+        resource: name,
+        leading,
+        change: text,
+        before,
+        after,
+        result,
+      };
+      return auditedText(event, values.length, told);
+    };
+    const text = shape === null ? make() : textOf(`${operation} ${told} ${shape}`, make);
+    return ask<Result>(
+      session,
+      operation,
+      text,
+      audited ? [...values, ...authorValues(session.author)] : values,
+    );
+  }
+
+  /** These fields of a row, as the audit keeps them. That a secret changed is told, and not from what to what. */
+  function snapshot(fields: readonly string[], value: (field: string) => string, secretIs?: string): string {
+    const pairs = fields.flatMap((field) => {
+      if (!secret.has(field)) return [`'${field}', ${value(field)}`];
+      return secretIs === undefined ? [] : [`'${field}', '${secretIs}'::text`];
+    });
+    return `jsonb_build_object(${pairs.join(', ')})`;
+  }
+
+  const findText = `select ${selection} ${live} and id = $2`;
   const find = async (session: ReadSession, id: string, lock = false): Promise<Row | undefined> => {
-    const text = `select ${selection} ${live} and id = $2${lock ? ' for update' : ''}`;
-    const rows = await ask(session, 'find', text, [tenantOf(session), id]);
-    return rows[0];
+    const text = lock ? `${findText} for update` : findText;
+    return (await ask(session, 'find', text, [tenantOf(session), id]))[0];
   };
 
   const requireRow = (row: Row | undefined): Row => {
@@ -165,20 +155,20 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     return row;
   };
 
-  async function insertChunk(session: WriteSession, values: readonly Own<Row>[]): Promise<Row[]> {
-    const fields = ['id', ...ownFields];
+  const insertText = (count: number): string => {
+    const width = 1 + ownFields.length;
+    const place = (at: number) => Array.from({ length: width }, (_, i) => `$${2 + at * width + i}`);
+    const tuples = Array.from({ length: count }, (_, at) => `($1, ${place(at).join(', ')})`);
+    return `insert into ${name} (tenant_id, id, ${ownFields.map(column).join(', ')}) values ${tuples.join(', ')} returning ${returned}`;
+  };
+
+  function insertChunk(session: WriteSession, values: readonly Own<Row>[]): Promise<Row[]> {
     const parameters: unknown[] = [tenantOf(session)];
-    const tuples = values.map((value) => {
-      const withId: Record<string, unknown> = { ...value, id: uuidv7() };
-      const places = fields.map((field) => `$${parameters.push(withId[field] ?? null)}`);
-      return `($1, ${places.join(', ')})`;
-    });
-    return ask(
-      session,
-      'insert',
-      `insert into ${name} (tenant_id, ${fields.map(column).join(', ')}) values ${tuples.join(', ')} returning ${selection}`,
-      parameters,
-    );
+    for (const value of values as readonly Record<string, unknown>[]) {
+      parameters.push(uuidv7(), ...ownFields.map((field) => value[field] ?? null));
+    }
+    const parts = () => ({ change: insertText(values.length), after: whole });
+    return change(session, ['insert', 'create'], parameters, parts, values.length === 1 ? 'one' : null);
   }
 
   async function insertMany(session: WriteSession, values: readonly Own<Row>[]): Promise<Row[]> {
@@ -187,6 +177,30 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       rows.push(...(await insertChunk(session, values.slice(start, start + rowsPerInsert))));
     }
     return rows;
+  }
+
+  function pageText(session: ReadSession, request: PageRequest<Row>): string {
+    const { sort, after, where = {}, period = {} } = request;
+    const fields = Object.entries(where).map(([field, value]) => (value === null ? `no ${field}` : field));
+    const bounds = [period.from && '>=', period.to && '<', after && 'after'];
+    return textOf(['page', sort.direction, sort.field, ...bounds, ...fields].join(' '), () => {
+      const by = column(sort.field);
+      const query = builder(session, where, period).select(compiler.raw(selection)).limit(1);
+      void query.orderBy([by, 'id'].map((each) => ({ column: each, order: sort.direction })));
+      if (after !== undefined) {
+        const beyond = `(${by}, id) ${sort.direction === 'asc' ? '>' : '<'} (?::${types[sort.field]}, ?::uuid)`;
+        void query.whereRaw(beyond, [after.value, after.id]);
+      }
+      return query.toSQL().toNative().sql;
+    });
+  }
+
+  /** In the order in which `pageText` asks for them. */
+  function pageValues(session: ReadSession, { limit, after, where = {}, period = {} }: PageRequest<Row>) {
+    const given = [period.from, period.to, ...Object.values(where)].filter(
+      (value) => value !== undefined && value !== null,
+    );
+    return [tenantOf(session), ...given, ...(after ? [after.value, after.id] : []), limit + 1];
   }
 
   return {
@@ -209,24 +223,9 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
         [tenantOf(session), values],
       ),
 
-    async page(session, { limit, sort, after, where = {} }) {
-      const by = column(sort.field);
-      const query = builder(session, where)
-        .select(compiler.raw(selection))
-        .orderBy([
-          { column: by, order: sort.direction },
-          { column: 'id', order: sort.direction },
-        ])
-        .limit(limit + 1);
-      if (after !== undefined) {
-        const beyond = sort.direction === 'asc' ? '>' : '<';
-        void query.whereRaw(`(??, id) ${beyond} (?::${types[sort.field]}, ?::uuid)`, [
-          by,
-          after.value,
-          after.id,
-        ]);
-      }
-      const rows = await run(session, 'page', query);
+    async page(session, request) {
+      const { limit, sort } = request;
+      const rows = await ask(session, 'page', pageText(session, request), pageValues(session, request));
       const shown = rows.slice(0, limit);
       const last = shown.at(-1);
       const more = rows.length > limit && last !== undefined;
@@ -236,8 +235,9 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       };
     },
 
-    async count(session, where = {}) {
-      const rows = await run<{ n: number }>(session, 'count', builder(session, where).count({ n: '*' }));
+    async count(session, where = {}, period = {}) {
+      const query = builder(session, where, period).count({ n: '*' });
+      const rows = await run<{ n: number }>(session, 'count', query);
       return rows[0]?.n ?? 0;
     },
 
@@ -248,36 +248,58 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
 
     async update(session, id, changes) {
       const fields = ownFields.filter((field) => (changes as Record<string, unknown>)[field] !== undefined);
-      const values = fields.map((field) => (changes as Record<string, unknown>)[field]);
-      const set = [...fields.map((field, index) => `${column(field)} = $${index + 3}`), touched].join(', ');
-      const rows = await ask(
-        session,
-        'update',
-        `update ${name} set ${set} where tenant_id = $1 and id = $2 and deleted_at is null returning ${selection}`,
-        [tenantOf(session), id, ...values],
-      );
-      return requireRow(rows[0]);
+      const given = fields.map((field) => (changes as Record<string, unknown>)[field]);
+      const values = [tenantOf(session), id, ...given];
+      const parts = () => {
+        const set = [...fields.map((field, index) => `${column(field)} = $${index + 3}`), touchedRow];
+        return {
+          // Locked, so that what it tells is what is overwritten and not what a neighbour has replaced meanwhile.
+          leading: `prior as (select * ${live} and id = $2 for no key update), `,
+          change: `update ${name} t set ${set.join(', ')} from prior
+            where t.tenant_id = $1 and t.id = prior.id and t.deleted_at is null
+            returning ${ofRow}, ${snapshot(fields, (field) => `prior.${column(field)}`)} as audit_before`,
+          before: 'changed.audit_before',
+          after: snapshot(fields, (field) => `changed."${field}"`, 'changed'),
+        };
+      };
+      return requireRow((await change(session, ['update', 'update'], values, parts, fields.join(' ')))[0]);
     },
 
     async updateEach(session, field, values) {
-      await ask(
-        session,
-        'updateEach',
-        `update ${name} t set ${column(field)} = v.value, ${touched}
-         from unnest($2::uuid[], $3::${types[field]}[]) as v(id, value)
-         where t.tenant_id = $1 and t.id = v.id and t.deleted_at is null`,
-        [tenantOf(session), [...values.keys()], [...values.values()]],
-      );
+      const parts = () => ({
+        leading: `prior as (
+          select t.*, v.value as audit_value
+          from unnest($2::uuid[], $3::${types[field]}[]) as v(id, value) join ${name} t on t.id = v.id
+          where t.tenant_id = $1 and t.deleted_at is null order by t.id for no key update of t), `,
+        change: `update ${name} t set ${column(field)} = prior.audit_value, ${touchedRow}
+          from prior where t.tenant_id = $1 and t.id = prior.id and t.deleted_at is null
+          returning ${ofRow}, ${snapshot([field], () => `prior.${column(field)}`)} as audit_before`,
+        before: 'changed.audit_before',
+        after: snapshot([field], () => `changed."${field}"`, 'changed'),
+        result: '"id"',
+      });
+      const given = [tenantOf(session), [...values.keys()], [...values.values()]];
+      await change(session, ['updateEach', 'update'], given, parts, field);
+    },
+
+    async touch(session, id, field) {
+      const text = `update ${name} set ${column(field)} = now() where tenant_id = $1 and id = $2 and deleted_at is null`;
+      await ask(session, 'touch', text, [tenantOf(session), id]);
     },
 
     async softDelete(session, id) {
       const deletionId = uuidv7();
-      const rows = await ask(
+      const parts = () => ({
+        change: `update ${name} set deleted_at = now(), deletion_id = $3, ${touched}
+          where tenant_id = $1 and id = $2 and deleted_at is null returning ${returned}`,
+        before: whole,
+        result: '"id"',
+      });
+      const rows = await change(
         session,
-        'softDelete',
-        `update ${name} set deleted_at = now(), deletion_id = $3, ${touched}
-         where tenant_id = $1 and id = $2 and deleted_at is null returning id`,
+        ['softDelete', 'delete'],
         [tenantOf(session), id, deletionId],
+        parts,
       );
       if (rows.length === 0) throw notFound();
       return { deletionId };
@@ -286,7 +308,9 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     async softDeleteWhere(session, where, { deletionId }) {
       const gone = { deleted_at: compiler.fn.now(), deletion_id: deletionId, updated_at: compiler.fn.now() };
       const query = builder(session, where).update({ ...gone, version: compiler.raw('version + 1') });
-      await run(session, 'softDeleteWhere', query);
+      const { sql, bindings } = query.toSQL().toNative();
+      const parts = () => ({ change: `${sql} returning ${returned}`, before: whole, result: '"id"' });
+      await change(session, ['softDeleteWhere', 'delete'], bindings, parts, null);
     },
 
     async restore(session, id) {
@@ -299,45 +323,23 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       if (found[0] === undefined) throw notFound();
       const { deletionId } = found[0];
       if (deletionId === null) return { row: requireRow(await find(session, id)), deletion: undefined };
-      await ask(
-        session,
-        'restore',
-        `update ${name} set deleted_at = null, deletion_id = null, ${touched} where tenant_id = $1 and id = $2`,
-        [tenantOf(session), id],
-      );
-      return { row: requireRow(await find(session, id)), deletion: { deletionId } };
+      const parts = () => ({
+        change: `update ${name} set deleted_at = null, deletion_id = null, ${touched}
+          where tenant_id = $1 and id = $2 returning ${returned}`,
+        after: whole,
+      });
+      const restored = await change(session, ['restore', 'restore'], [tenantOf(session), id], parts);
+      return { row: requireRow(restored[0]), deletion: { deletionId } };
     },
 
     async restoreWith(session, { deletionId }) {
-      await ask(
-        session,
-        'restoreWith',
-        `update ${name} set deleted_at = null, deletion_id = null, ${touched}
-         where tenant_id = $1 and deletion_id = $2`,
-        [tenantOf(session), deletionId],
-      );
+      const parts = () => ({
+        change: `update ${name} set deleted_at = null, deletion_id = null, ${touched}
+          where tenant_id = $1 and deletion_id = $2 returning ${returned}`,
+        after: whole,
+        result: '"id"',
+      });
+      await change(session, ['restoreWith', 'restore'], [tenantOf(session), deletionId], parts);
     },
   };
-}
-
-/** The next number of a series that has no gaps and no repeats within a tenant, such as order numbers. */
-export async function nextNumber(session: WriteSession, series: string): Promise<number> {
-  const rows = await session.query<{ value: number }>(
-    `insert into counters (tenant_id, id, name, value) values ($1, $2, $3, 1)
-     on conflict (tenant_id, name) where deleted_at is null
-     do update set value = counters.value + 1, updated_at = now() returning value`,
-    [tenantOf(session), uuidv7(), series],
-    {},
-    'counters.next',
-  );
-  const value = rows[0]?.value;
-  if (value === undefined) throw new Error('A counter gave no number');
-  return value;
-}
-
-function tenantOf(session: ReadSession): string {
-  if (session.tenant === undefined) {
-    throw new AppError('internal', 'A tenant table was used without a tenant.');
-  }
-  return session.tenant.id;
 }

@@ -1,30 +1,27 @@
-import { runBatch, type Step, type StepResult } from './batch.ts';
-import { cancelWhenEnded, endedError } from './cancel.ts';
+import { constant, runBatch, type Step, type StepResult } from './batch.ts';
+import { endedError } from './cancel.ts';
 import type { Spent } from './observer.ts';
-import {
-  isCancelled,
-  isServerError,
-  isStalePlan,
-  NotPrimary,
-  remedyFor,
-  translateError,
-} from './pg-errors.ts';
+import { isCancelled, NotPrimary, translateError } from './pg-errors.ts';
 import type { Lease } from './pool.ts';
 import { type Position, parseLsn } from './position.ts';
+import { RoundTrip, type RoundTrips } from './round-trips.ts';
 import type { Role } from './router.ts';
 import {
   afterCommitStep,
+  type Author,
   type Context,
   contextStep,
   type LeftBehind,
   positionStep,
   type Tenant,
 } from './scope.ts';
-import { openSession, type WriteSession } from './session.ts';
+import { Session, type WriteSession } from './session.ts';
 
 /** The only BEGIN, COMMIT and ROLLBACK of the serving path. */
 export interface UnitOptions extends Context {
   readonly tenant: Tenant | undefined;
+  /** Who works; nobody in particular by default. */
+  readonly author?: Author;
   /** Statements are prepared once per connection. */
   readonly prepared: boolean;
   readonly monotonicMs: () => number;
@@ -35,12 +32,12 @@ export interface UnitOptions extends Context {
   /** Answers of a server that has not replayed this are thrown away. */
   readonly mustHave?: bigint | undefined;
   /** Told before anything is sent. */
-  readonly sending?: () => void;
+  readonly sending?: (() => void) | undefined;
   readonly spent?: Spent | undefined;
   /** Told of the position of the server after a read: it has not shown anything newer. */
-  readonly read?: (lsn: bigint) => void;
-  /** Told of the position after the commit. */
-  readonly committed?: (position: Position) => void;
+  readonly read?: ((lsn: bigint) => void) | undefined;
+  /** Told of the position after the commit; undefined when the connection was lost before it could be told. */
+  readonly committed?: ((position: Position | undefined) => void) | undefined;
 }
 
 export type Unit = <T>(
@@ -52,186 +49,263 @@ export type Unit = <T>(
 /** A replica has not replayed what it must have. Its answer has been thrown away. */
 export class ReplicaBehind extends Error {}
 
-const begin: Step = { text: 'begin' };
-const commit: Step = { text: 'commit' };
-const rollback: Step = { text: 'rollback' };
+const begin = constant('begin', 'begin');
+const commit = constant('commit', 'commit');
+const rollback = constant('rollback', 'rollback');
 
 /**
  * A unit that only reads: every statement is a transaction of its own, read only, in one round trip with its context.
  * PostgreSQL's default isolation gives each statement of a longer transaction a snapshot of its own as well, so nothing
  * is lost by it.
  */
-export async function readUnit<T>(
-  lease: Lease,
-  options: UnitOptions,
-  // Of one type with the other units; Database.read() gives its callers a ReadSession.
-  fn: (session: WriteSession) => Promise<T>,
-): Promise<T> {
-  const context = contextStep(options, 'read', lease.limits);
-  return runUnit(lease, options, fn, {
-    async run(send, step) {
-      const [before, result, after] = await send([context, step, positionStep], step.name);
-      checkClean(lease, before);
-      checkPlace(before, options);
-      options.read?.(parseLsn(placeOf(after).lsn));
-      return rowsOf(result);
-    },
-  });
-}
+export const readUnit: Unit = (lease, options, fn) => runUnit(new Read(lease, options), fn);
 
 /**
  * A unit that may write: BEGIN and the context travel with its first statement. It commits when `fn` resolves and rolls
  * back when it throws.
  */
-export async function writeUnit<T>(
-  lease: Lease,
-  options: UnitOptions,
-  fn: (session: WriteSession) => Promise<T>,
-): Promise<T> {
-  const context = contextStep(options, 'write', lease.limits);
-  let begun = false;
-  return runUnit(lease, options, fn, {
-    async run(send, step) {
-      if (begun) return rowsOf((await send([step], step.name))[0]);
-      begun = true;
-      const [, before, result] = await send([begin, context, step], step.name);
-      checkClean(lease, before);
-      return rowsOf(result);
-    },
-    async succeed(send) {
-      if (!begun) return;
-      // COMMIT without a transaction is answered with COMMIT, as if all of the unit had been kept.
-      if (lease.client.getTransactionStatus() === 'I') throw endedByItself(lease);
-      const [committed, after] = await send([commit, afterCommitStep], commit.text, 'to its end');
-      // COMMIT of a failed transaction is answered with ROLLBACK and no error: somebody swallowed one.
-      if (committed?.command !== 'COMMIT') throw wentOn();
-      checkClean(lease, after);
-      tellCommitted(options, after);
-    },
-    async fail(send) {
-      if (begun) await rollBack(lease, send);
-    },
-  });
-}
+export const writeUnit: Unit = (lease, options, fn) => runUnit(new Write(lease, options), fn);
 
 /**
  * A unit of exactly one statement, which is committed in the same round trip: `fn` must not throw after it. It is not
  * cancelled, for PostgreSQL takes a cancellation during COMMIT for leave not to wait for synchronous replicas; its limits
  * end it soon enough.
  */
-export async function writeOneUnit<T>(
-  lease: Lease,
+export const writeOneUnit: Unit = (lease, options, fn) => runUnit(new WriteOne(lease, options), fn);
+
+/**
+ * The same on connections that are shared with others: each statement of a unit that reads, and a unit of one statement,
+ * are a transaction of one round trip.
+ */
+export function sharedUnit<T>(
+  unit: Unit,
+  trips: RoundTrips,
   options: UnitOptions,
   fn: (session: WriteSession) => Promise<T>,
 ): Promise<T> {
-  const context = contextStep(options, 'write', lease.limits);
-  let sent = false;
-  let kept = false;
-  return runUnit(lease, options, fn, {
-    async run(send, step) {
-      if (sent) throw new Error('A unit of one statement sent another one');
-      sent = true;
-      const [, before, result, , after] = await send(
-        [begin, context, step, commit, afterCommitStep],
-        step.name,
-        'to its end',
-      );
-      kept = true;
-      checkClean(lease, before);
-      checkClean(lease, after);
-      tellCommitted(options, after);
-      return rowsOf(result);
-    },
-    async succeed() {
-      if (sent && !kept) throw wentOn();
-    },
-    async fail(send) {
-      if (sent) await rollBack(lease, send);
-    },
-  });
+  return runUnit(unit === readUnit ? new SharedRead(trips, options) : new SharedWriteOne(trips, options), fn);
 }
 
-/** `name` is what the round trip is for. By default it is cancelled when nobody waits any more. */
-type Send = (
-  steps: readonly Step[],
-  name: string | undefined,
-  patience?: 'to its end',
-) => Promise<StepResult[]>;
-
-interface Course {
-  /** Runs one statement of the unit. */
-  run(send: Send, step: Step): Promise<object[]>;
-  /** When the unit's function has resolved. */
-  succeed?(send: Send): Promise<void>;
-  /** When it has thrown, or `succeed` has. */
-  fail?(send: Send): Promise<void>;
-}
-
-async function runUnit<T>(
-  lease: Lease,
-  options: UnitOptions,
-  fn: (session: WriteSession) => Promise<T>,
-  course: Course,
-): Promise<T> {
-  const send = sendOn(lease, options);
-  const { session, close } = openSession(options.tenant, (step) => course.run(send, step));
+async function runUnit<T>(unit: Session & Ending, fn: (session: WriteSession) => Promise<T>): Promise<T> {
   try {
-    const value = await fn(session);
-    close();
-    await course.succeed?.(send);
+    const value = await fn(unit.own);
+    unit.close();
+    if (unit.succeed !== undefined) await unit.succeed();
     return value;
   } catch (error) {
-    close();
-    await course.fail?.(send);
+    unit.close();
+    await unit.fail?.();
     throw translateError(error);
+  }
+}
+
+interface Ending {
+  /** When the unit's function has resolved. */
+  succeed?(): Promise<void>;
+  /** When it has thrown, or `succeed` has. */
+  fail?(): Promise<void>;
+}
+
+abstract class UnitOfWork extends Session implements Ending {
+  protected readonly lease: Lease;
+  protected readonly options: UnitOptions;
+
+  constructor(lease: Lease, options: UnitOptions) {
+    super(options.tenant, options.author);
+    this.lease = lease;
+    this.options = options;
+  }
+
+  succeed?(): Promise<void>;
+  fail?(): Promise<void>;
+
+  /**
+   * One round trip.
+   *
+   * @param name what it is for
+   * @param patience by default it is cancelled when nobody waits any more
+   */
+  protected async send(steps: readonly Step[], name = '', patience?: 'to its end'): Promise<StepResult[]> {
+    const { lease, options } = this;
+    const { monotonicMs, signal = noSignal } = options;
+    options.sending?.();
+    const startedMs = monotonicMs();
+    lease.watch.begin(patience === undefined ? signal : noSignal);
+    let failure: unknown;
+    try {
+      return await runBatch(lease.client, steps, options.prepared);
+    } catch (error) {
+      failure = error;
+      if (lease.watch.asked && isCancelled(error)) throw endedError(signal(), error);
+      lease.taintBy(error);
+      throw error;
+    } finally {
+      const cancelling = lease.watch.end();
+      if (cancelling !== undefined) {
+        lease.taint('its statement has been cancelled');
+        await cancelling;
+      }
+      options.spent?.(monotonicMs() - startedMs, name, failure);
+    }
+  }
+
+  /** Sent whatever the state seems to be: after an error it is known only when PostgreSQL has answered once more. */
+  protected async rollBack(): Promise<void> {
+    // The connection is destroyed, and the transaction with it. Where nothing answers, the wait would be a second time-out.
+    if (this.lease.tainted) return;
+    try {
+      await this.send([rollback], rollback.text);
+    } catch {
+      this.lease.taint('the transaction could not be rolled back'); // the unit's own error is the one to report
+    }
+  }
+}
+
+class Read extends UnitOfWork {
+  protected async run(step: Step): Promise<object[]> {
+    const { lease, options } = this;
+    const context = contextStep(options, 'read', lease.limits);
+    const [before, result, after] = await this.send([context, step, positionStep], step.name);
+    checkClean(lease, before);
+    checkPlace(before, options);
+    options.read?.(parseLsn(placeOf(after).lsn));
+    return rowsOf(result);
+  }
+}
+
+/** What is done in one round trip, on a connection that is shared. */
+abstract class SharedUnit extends Session {
+  protected readonly options: UnitOptions;
+  readonly #trips: RoundTrips;
+
+  constructor(trips: RoundTrips, options: UnitOptions) {
+    super(options.tenant, options.author);
+    this.options = options;
+    this.#trips = trips;
+  }
+
+  protected async send(
+    steps: readonly Step[],
+    afterwards: readonly Step[] | undefined,
+    signal: () => AbortSignal | undefined,
+    name = '',
+  ): Promise<StepResult[]> {
+    const { monotonicMs, sending, spent } = this.options;
+    let startedMs: number | undefined;
+    let failure: unknown;
+    const started = () => {
+      startedMs = monotonicMs();
+      sending?.();
+    };
+    try {
+      return await this.#trips.make(new RoundTrip(steps, afterwards, signal, started, checkFirst));
+    } catch (error) {
+      failure = error;
+      throw error;
+    } finally {
+      if (startedMs !== undefined) spent?.(monotonicMs() - startedMs, name, failure);
+    }
+  }
+}
+
+class SharedRead extends SharedUnit {
+  protected async run(step: Step): Promise<object[]> {
+    const { options } = this;
+    const { signal = noSignal } = options;
+    const steps = [contextStep(options, 'read'), step, positionStep];
+    const [before, result, after] = await this.send(steps, undefined, signal, step.name);
+    checkPlace(before, options);
+    options.read?.(parseLsn(placeOf(after).lsn));
+    return rowsOf(result);
+  }
+}
+
+class SharedWriteOne extends SharedUnit {
+  #sent = false;
+  #kept = false;
+
+  protected async run(step: Step): Promise<object[]> {
+    if (this.#sent) throw new Error('A unit of one statement sent another one');
+    this.#sent = true;
+    const { options } = this;
+    const steps = [contextStep(options, 'write'), step];
+    const [, result, after] = await this.send(steps, [afterCommitStep], noSignal, step.name);
+    this.#kept = true;
+    tellCommitted(options, after);
+    return rowsOf(result);
+  }
+
+  async succeed(): Promise<void> {
+    if (this.#sent && !this.#kept) throw wentOn();
+  }
+}
+
+function checkFirst(lease: Lease, [before]: readonly StepResult[]): void {
+  checkClean(lease, before);
+}
+
+class Write extends UnitOfWork {
+  #begun = false;
+
+  protected async run(step: Step): Promise<object[]> {
+    if (this.#begun) return rowsOf((await this.send([step], step.name))[0]);
+    this.#begun = true;
+    const context = contextStep(this.options, 'write', this.lease.limits);
+    const [, before, result] = await this.send([begin, context, step], step.name);
+    checkClean(this.lease, before);
+    return rowsOf(result);
+  }
+
+  override async succeed(): Promise<void> {
+    if (!this.#begun) return;
+    const { lease } = this;
+    // COMMIT without a transaction is answered with COMMIT, as if all of the unit had been kept.
+    if (lease.client.getTransactionStatus() === 'I') throw endedByItself(lease);
+    const [committed, after] = await this.send([commit, afterCommitStep], commit.text, 'to its end');
+    // COMMIT of a failed transaction is answered with ROLLBACK and no error: somebody swallowed one.
+    if (committed?.command !== 'COMMIT') throw wentOn();
+    checkClean(lease, after);
+    tellCommitted(this.options, after);
+  }
+
+  override async fail(): Promise<void> {
+    if (this.#begun) await this.rollBack();
+  }
+}
+
+class WriteOne extends UnitOfWork {
+  #sent = false;
+  #kept = false;
+
+  protected async run(step: Step): Promise<object[]> {
+    if (this.#sent) throw new Error('A unit of one statement sent another one');
+    this.#sent = true;
+    const { lease, options } = this;
+    const context = contextStep(options, 'write', lease.limits);
+    const steps = [begin, context, step, commit, afterCommitStep];
+    const [, before, result, , after] = await this.send(steps, step.name, 'to its end');
+    this.#kept = true;
+    checkClean(lease, before);
+    checkClean(lease, after);
+    tellCommitted(options, after);
+    return rowsOf(result);
+  }
+
+  override async succeed(): Promise<void> {
+    if (this.#sent && !this.#kept) throw wentOn();
+  }
+
+  override async fail(): Promise<void> {
+    if (this.#sent) await this.rollBack();
   }
 }
 
 const noSignal = () => undefined;
 
-function sendOn(
-  lease: Lease,
-  { prepared, sending, spent, monotonicMs, signal = noSignal }: UnitOptions,
-): Send {
-  return async (steps, name = '', patience) => {
-    sending?.();
-    const startedMs = monotonicMs();
-    const watch = patience === undefined ? cancelWhenEnded(lease.client, signal) : undefined;
-    let failure: unknown;
-    try {
-      return await runBatch(lease.client, steps, prepared);
-    } catch (error) {
-      failure = error;
-      if (watch?.asked() && isCancelled(error)) throw endedError(signal(), error);
-      // PostgreSQL's last words come before the connection ends; who took it in between would be lost with it.
-      if (!isServerError(error) || remedyFor(error, 'primary') === 'node-lost') {
-        lease.taint('the connection failed');
-      }
-      if (isStalePlan(error)) lease.taint('a prepared statement is out of date');
-      throw error;
-    } finally {
-      if (watch?.asked()) lease.taint('its statement has been cancelled');
-      await watch?.stop();
-      spent?.(monotonicMs() - startedMs, name, failure);
-    }
-  };
-}
-
-/** Sent whatever the state seems to be: after an error it is known only when PostgreSQL has answered once more. */
-async function rollBack(lease: Lease, send: Send): Promise<void> {
-  // The connection is destroyed, and the transaction with it. Where nothing answers, the wait would be a second time-out.
-  if (lease.tainted) return;
-  try {
-    await send([rollback], rollback.text);
-  } catch {
-    lease.taint('the transaction could not be rolled back'); // the unit's own error is the one to report
-  }
-}
-
 function checkClean(lease: Lease, answer: StepResult | undefined): void {
   const { tenant, path } = (answer?.rows[0] ?? {}) as Partial<LeftBehind>;
-  lease.connection.searchPath ??= path;
-  if (tenant || path !== lease.connection.searchPath) lease.taint('a session-level setting was left behind');
+  lease.searchPath ??= path;
+  if (tenant || path !== lease.searchPath) lease.taint('a session-level setting was left behind');
 }
 
 interface PlaceRow {
@@ -253,6 +327,10 @@ function checkPlace(answer: StepResult | undefined, { role, mustHave }: UnitOpti
 }
 
 function tellCommitted({ committed }: UnitOptions, answer: StepResult | undefined): void {
+  if (answer === undefined) {
+    committed?.(undefined);
+    return;
+  }
   const { lsn, timeline = 0 } = placeOf(answer);
   committed?.({ lsn: parseLsn(lsn), timeline });
 }

@@ -17,7 +17,8 @@ export function getTypeParser(oid: number): (value: string) => unknown {
 
 /** `2026-01-31 12:00:00.5+00` → `2026-01-31T12:00:00.5Z` */
 function isoTimestamp(text: string): string {
-  const withT = text.replace(' ', 'T');
+  if (text[10] === ' ' && text.endsWith('+00')) return `${text.slice(0, 10)}T${text.slice(11, -3)}Z`;
+  const withT = text.replace(' ', 'T'); // a year of five digits, or another time zone
   return withT.endsWith('+00') ? `${withT.slice(0, -3)}Z` : withT;
 }
 

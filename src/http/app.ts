@@ -1,15 +1,16 @@
 import cors from 'cors';
 import express, { type Express, type Request, type RequestHandler, type Router } from 'express';
-import helmet from 'helmet';
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
-import { ending } from './ending.ts';
+import { deadline } from './ending.ts';
 import { type Health, healthRoutes } from './health.ts';
-import { logging } from './logging.ts';
+import { requestLine, requestLog } from './logging.ts';
 import { type Exposition, metricsRoutes } from './metrics.ts';
 import { observing, type RequestObserver } from './observation.ts';
 import { problems, unknownRoute } from './problem.ts';
 import { requestId } from './request-id.ts';
+import { inOrder, type Step } from './steps.ts';
+import { protectiveHeaders } from './protective-headers.ts';
 import { serverTiming } from './timing.ts';
 
 /** An Express application: the list below is the way of a request. */
@@ -34,7 +35,7 @@ export interface AppParts {
 
 export interface Mount {
   path: string;
-  before: readonly RequestHandler[];
+  before: readonly Step[];
   router: Router;
 }
 
@@ -43,31 +44,31 @@ export function createApp(parts: AppParts): Express {
   app.disable('x-powered-by');
   app.disable('etag');
   serverTiming(app, parts.clock);
+  requestLog(app, parts.logger);
   app.set('trust proxy', [...parts.trustProxy]);
-  app.use(requestId(parts.clock));
-  const mounts = parts.routes.map(({ path }) => path);
-  app.use(observing(parts.observer, mounts, parts.clock));
-  app.use(logging(parts.logger));
-  app.use(ending(parts.deadlineMs));
-  app.use(whileDraining(parts.health));
-  app.use(helmet());
-  app.use(noStore);
-  app.use(healthRoutes(parts.health));
-  if (parts.metrics !== undefined) app.use(metricsRoutes(parts.metrics));
+  const onArrival = [
+    requestId(parts.clock),
+    ...(parts.deadlineMs === undefined ? [] : [deadline(parts.deadlineMs)]),
+    whileDraining(parts.health),
+    protectiveHeaders(),
+  ];
+  const observed = observing({
+    observer: parts.observer,
+    line: requestLine(parts.logger),
+    mounts: parts.routes.map(({ path }) => path),
+    clock: parts.clock,
+  });
+  app.use(inOrder(onArrival, observed));
   if (parts.corsOrigins.length > 0) app.use(crossOrigin(parts.corsOrigins));
   app.use(express.json({ limit: parts.bodyLimitBytes }));
-  for (const { path, before, router } of parts.routes) app.use(path, ...before, router);
+  for (const { path, before, router } of parts.routes) app.use(path, inOrder(before, router));
+  // Last: a router that does not take a request costs it a turn of the event loop.
+  app.use(healthRoutes(parts.health));
+  if (parts.metrics !== undefined) app.use(metricsRoutes(parts.metrics));
   app.use(unknownRoute);
   app.use(problems);
   return app;
 }
-
-/** Answers belong to one caller and are out of date at once; no cache may keep them. */
-const noStore: RequestHandler = (_req, res, next) => {
-  res.setHeader('Cache-Control', 'private, no-store');
-  res.setHeader('Vary', 'Authorization, X-Tenant-ID');
-  next();
-};
 
 /** For browsers, from the origins listed and no other. Tokens travel in a header, so no credentials mode. */
 function crossOrigin(origins: readonly string[]): RequestHandler {
@@ -79,7 +80,15 @@ function crossOrigin(origins: readonly string[]): RequestHandler {
       ...['X-Request-Id', 'X-Tenant-ID'],
     ],
     exposedHeaders: [
-      ...['Consistency-Token', 'Link', 'Location', 'Retry-After', 'Served-By'],
+      ...[
+        'Consistency-Token',
+        'Link',
+        'Location',
+        'RateLimit',
+        'RateLimit-Policy',
+        'Retry-After',
+        'Served-By',
+      ],
       ...['Server-Timing', 'X-Request-Id'],
     ],
     maxAge: 600,
@@ -91,9 +100,8 @@ function crossOrigin(origins: readonly string[]): RequestHandler {
 }
 
 /** Clients that keep connections open are asked to take their next request elsewhere. */
-function whileDraining(health: Health): RequestHandler {
-  return (_req, res, next) => {
+function whileDraining(health: Health): Step {
+  return (_req, res) => {
     if (health.draining()) res.setHeader('Connection', 'close');
-    next();
   };
 }

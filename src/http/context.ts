@@ -4,23 +4,44 @@ import type { Actor, Decision, Tenant, TenantScope } from '../db/index.ts';
 import type { RequestTrace } from './observation.ts';
 
 /** What is known about a request so far; each step of the way adds its part. */
-export interface RequestContext {
+export class RequestContext {
   readonly requestId: string;
   readonly startedAtMs: number;
   /** Of the trace the request belongs to, if it is said to or somebody traces. */
   traceId: string | undefined;
-  trace?: RequestTrace;
+  trace: RequestTrace | undefined = undefined;
   /** The pattern of the route that took the request. */
-  route: string | undefined;
+  route: string | undefined = undefined;
   /** Milliseconds spent waiting for PostgreSQL. */
-  databaseMs: number;
-  /** Aborted when nobody waits for the answer any more. */
-  readonly ended: AbortController;
+  databaseMs = 0;
   /** The last routing decision. */
-  decision?: Decision;
-  actor?: Actor;
-  tenant?: Tenant;
-  scope?: TenantScope;
+  decision: Decision | undefined = undefined;
+  actor: Actor | undefined = undefined;
+  tenant: Tenant | undefined = undefined;
+  scope: TenantScope | undefined = undefined;
+  #ended: AppError | undefined = undefined;
+  #abort: AbortController | undefined = undefined;
+
+  constructor(requestId: string, startedAtMs: number, traceId: string | undefined) {
+    this.requestId = requestId;
+    this.startedAtMs = startedAtMs;
+    this.traceId = traceId;
+  }
+
+  /** Aborted when nobody waits for the answer any more. Made when it is asked for, which few requests take long enough for. */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#ended !== undefined) this.#abort.abort(this.#ended);
+    }
+    return this.#abort.signal;
+  }
+
+  /** Nobody waits for the answer any more. */
+  end(reason: AppError): void {
+    this.#ended ??= reason;
+    this.#abort?.abort(this.#ended);
+  }
 }
 
 declare module 'express-serve-static-core' {

@@ -1,25 +1,24 @@
-import type { RequestHandler } from 'express';
+import type { Request, Response } from 'express';
 import { AppError } from '../errors.ts';
+import type { Step } from './steps.ts';
 
 /**
- * Tells the work for a request when nobody waits for it any more: its client has gone, or its time is up. Then what runs
- * for it in PostgreSQL is cancelled.
+ * The work for a request is told when nobody waits for it any more: its client has gone, or its time is up. Then what
+ * runs for it in PostgreSQL is cancelled.
  *
- * @param deadlineMs from the arrival of the request; undefined for none
+ * @param deadlineMs from the arrival of the request
  */
-export function ending(deadlineMs: number | undefined): RequestHandler {
-  return (req, res, next) => {
-    const { ended } = req.context;
-    const timer =
-      deadlineMs === undefined
-        ? undefined
-        : setTimeout(() => ended.abort(new AppError('timeout', 'The request took too long.')), deadlineMs);
-    res.once('close', () => {
-      clearTimeout(timer);
-      if (!res.writableFinished) {
-        ended.abort(new AppError('client_closed_request', 'The client has closed the request.'));
-      }
-    });
-    next();
+export function deadline(deadlineMs: number): Step {
+  return ({ context }, res) => {
+    const end = () => context.end(new AppError('timeout', 'The request took too long.'));
+    const timer = setTimeout(end, deadlineMs);
+    res.once('close', () => clearTimeout(timer));
   };
+}
+
+/** To be called when the connection or the answer has ended. */
+export function endWithClient({ context }: Request, res: Response): void {
+  if (!res.writableFinished) {
+    context.end(new AppError('client_closed_request', 'The client has closed the request.'));
+  }
 }

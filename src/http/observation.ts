@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
-import type { Request, RequestHandler } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
 import type { Clock } from '../clock.ts';
+import { endWithClient } from './ending.ts';
 
 /** A request that has ended, as meters and tracers are told of it. Nothing in it names a tenant or a resource. */
 export interface RequestFacts {
@@ -30,12 +31,17 @@ export interface RequestTrace {
   end(facts: RequestFacts): void;
 }
 
-/** @param mounts paths under which routes are, for requests that are refused before a route takes them */
-export function observing(
-  observer: RequestObserver,
-  mounts: readonly string[],
-  clock: Clock,
-): RequestHandler {
+export interface Observing {
+  observer: RequestObserver;
+  /** Writes the line of a request. */
+  line: (req: Request, facts: RequestFacts) => void;
+  /** Paths under which routes are, for requests that are refused before a route takes them. */
+  mounts: readonly string[];
+  clock: Clock;
+}
+
+/** Tells of the end of a request, with one listener for all who want to know: each of its own costs more than it does. */
+export function observing({ observer, line, mounts, clock }: Observing): RequestHandler {
   // One function for all: it is called with the response as `this`.
   function onClose(this: ServerResponse): void {
     const req = this.req as Request;
@@ -48,7 +54,9 @@ export function observing(
       node: context.decision?.node,
       reason: context.decision?.reason,
     };
+    endWithClient(req, this as Response);
     observer.ended(facts);
+    line(req, facts);
     context.trace?.end(facts);
   }
 

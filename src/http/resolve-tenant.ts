@@ -1,6 +1,11 @@
 import type { Request, RequestHandler } from 'express';
-import { isUuid, slugPattern, type Tenant } from '../db/index.ts';
+import { notValid } from '../auth/tokens.ts';
+import { isUuid, slugPattern, type Tenant, type TenantScope } from '../db/index.ts';
 import { AppError } from '../errors.ts';
+import { unproven } from './consistency.ts';
+import { originOf } from './origin.ts';
+import type { TenantLimiter } from './rate-limit.ts';
+import type { Step } from './steps.ts';
 
 /** Finds a tenant by slug or id. Given by the control plane; http knows no tables. */
 export type FindTenant = (slugOrId: string) => Promise<DirectoryEntry | undefined>;
@@ -10,38 +15,66 @@ export interface DirectoryEntry {
   readonly status: 'active' | 'suspended';
 }
 
+/** Writes into the audit of a tenant that a request with a credential of its has named another one. */
+export type ReportMismatch = (scope: TenantScope, claimed: string) => Promise<void>;
+
+export interface TenantFinder {
+  find: FindTenant;
+  reportMismatch: ReportMismatch;
+}
+
 /**
- * The tenant comes from the verified credential. A header may repeat it; one that disagrees is refused and leaves a
- * line for the auditor.
+ * The tenant comes from the verified credential. A header may repeat it; one that disagrees is refused and leaves an
+ * event in the audit. Once known, the tenant is held to its requests per minute and at once.
  */
-export function tenantOfCredential(find: FindTenant): RequestHandler {
-  return async (req, res, next) => {
-    const entry = await find(String(res.locals['tenantId']));
+export function tenantOfCredential(finder: TenantFinder, limiter: TenantLimiter): Step {
+  return async (req, res) => {
+    const entry = await finder.find(String(res.locals['tenantId']));
     // A tenant that has been removed: its tokens prove nothing any more.
-    if (entry === undefined) throw new AppError('unauthenticated', 'The access token is of no tenant.');
-    req.context.tenant = requireClaimed(req, entry);
-    next();
+    if (entry === undefined) throw notValid();
+    const claimed = requireClaimed(req, entry, finder);
+    req.context.tenant = claimed instanceof Promise ? await claimed : claimed;
+    // Not a step of its own: this one knows the tenant's limits.
+    const counted = limiter.enter(entry.tenant, res);
+    if (counted !== undefined) await counted;
   };
 }
 
 /**
- * The tenant of a credential, which must be active.
+ * The tenant of a credential, which must be active. A promise only of a refusal, which the audit hears of first.
  *
  * @throws AppError tenant_mismatch when X-Tenant-ID names another one, tenant_suspended
  */
-export function requireClaimed(req: Request, entry: DirectoryEntry): Tenant {
-  const { tenant, status } = entry;
+export function requireClaimed(
+  req: Request,
+  { tenant, status }: DirectoryEntry,
+  finder: Pick<TenantFinder, 'reportMismatch'>,
+): Tenant | Promise<never> {
   const named = tenantHeader(req);
   if (named !== undefined && named !== tenant.slug && named !== tenant.id) {
-    const { requestId, traceId } = req.context;
-    req.log.warn(
-      { audit: 'tenant_mismatch', requestId, trace_id: traceId, tenant: tenant.id, claimed: named },
-      'X-Tenant-ID disagrees with the credential',
-    );
-    throw new AppError('tenant_mismatch', 'X-Tenant-ID names another tenant than the credential.');
+    return refuseMismatch(req, tenant, named, finder);
   }
   if (status !== 'active') throw suspended();
   return tenant;
+}
+
+async function refuseMismatch(
+  req: Request,
+  tenant: Tenant,
+  claimed: string,
+  { reportMismatch }: Pick<TenantFinder, 'reportMismatch'>,
+): Promise<never> {
+  const { requestId, traceId, actor = unproven } = req.context;
+  req.log.warn(
+    { audit: 'tenant_mismatch', requestId, trace_id: traceId, tenant: tenant.id, claimed },
+    'X-Tenant-ID disagrees with the credential',
+  );
+  const consistency = { level: { kind: 'strong' } } as const;
+  await reportMismatch({ tenant, actor, requestId, origin: originOf(req), consistency }, claimed).catch(
+    // The refusal does not wait for better times; the line above stays.
+    (error: unknown) => req.log.error({ requestId, err: error }, 'tenant_mismatch could not be audited'),
+  );
+  throw new AppError('tenant_mismatch', 'X-Tenant-ID names another tenant than the credential.');
 }
 
 /**

@@ -1,9 +1,9 @@
-import { Router } from 'express';
+import { type Request, Router } from 'express';
 import type { z } from 'zod';
-import type { Action } from '../auth/roles.ts';
+import type { Action, KeyResource } from '../auth/roles.ts';
 import type { Page, TenantScope } from '../db/index.ts';
 import { answerJson } from './answer.ts';
-import { authorize } from './authorize.ts';
+import { authorize, requireMay } from './authorize.ts';
 import { requireScope } from './context.ts';
 import type { ListRequest, ListRules, Lists } from './list.ts';
 import { route } from './route.ts';
@@ -26,6 +26,8 @@ export interface ResourceOptions<View, Create, Patch> {
   patchSchema: z.ZodType<Patch>;
   listRules: ListRules;
   lists: Lists;
+  /** Its name in the table of roles and in the scopes of keys. */
+  resource: KeyResource;
   /** What a user must be allowed in order to change this resource. */
   writeAction: Action;
 }
@@ -34,13 +36,18 @@ export interface ResourceOptions<View, Create, Patch> {
 export function resourceRoutes<View extends { id: string }, Create, Patch>(
   options: ResourceOptions<View, Create, Patch>,
 ): Router {
-  const { service, createSchema, patchSchema, listRules, lists, writeAction } = options;
+  const { service, createSchema, patchSchema, listRules, lists, resource, writeAction } = options;
   const router = Router();
-  const mayWrite = authorize(writeAction);
+  const mayWrite = authorize(writeAction, resource);
+  const readingScope = (req: Request): TenantScope => {
+    const scope = requireScope(req);
+    requireMay(scope.actor, 'read', resource);
+    return scope;
+  };
 
   route(router, '/', {
     async get(req, res) {
-      const scope = requireScope(req);
+      const scope = readingScope(req);
       const request = lists.read<View>(req, listRules);
       const { rows, next } = await service.list(scope, request);
       const total = request.counted ? await service.count(scope, request.where) : undefined;
@@ -58,7 +65,7 @@ export function resourceRoutes<View extends { id: string }, Create, Patch>(
 
   route(router, '/:id', {
     async get(req, res) {
-      answerJson(res, 200, await service.get(requireScope(req), parseId(req)));
+      answerJson(res, 200, await service.get(readingScope(req), parseId(req)));
     },
     patch: [
       mayWrite,

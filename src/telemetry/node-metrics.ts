@@ -48,14 +48,32 @@ export function nodeMetrics(registry: Registry, nodes: () => readonly NodeFigure
     },
   });
 
-  const tainted = new Counter({
-    name: 'tenantry_pool_tainted_total',
-    help: 'Connections destroyed on return because they were not clean.',
-    labelNames: ['node'],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const { name, pool } of nodes()) tainted.inc({ node: name }, pool.tainted);
-    },
-  });
+  function counter(name: string, help: string, read: (node: NodeFigures) => number): void {
+    const shown = new Counter({
+      name,
+      help,
+      labelNames: ['node'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const node of nodes()) shown.inc({ node: node.name }, read(node));
+      },
+    });
+  }
+
+  counter(
+    'tenantry_pool_tainted_total',
+    'Connections destroyed on return because they were not clean.',
+    ({ pool }) => pool.tainted,
+  );
+  counter(
+    'tenantry_admission_waits_total',
+    'Units of work that had to wait for their share of the connections.',
+    ({ admission }) => admission.waited,
+  );
+  counter(
+    'tenantry_admission_refusals_total',
+    'Units of work that were refused because too many waited, or for too long.',
+    ({ admission }) => admission.refused,
+  );
 }

@@ -28,7 +28,7 @@ describe('the tenant API, as HTTP,', () => {
     });
 
   it('answers an unknown address with 404', async () => {
-    for (const path of ['/', '/v1', '/v2/products', '/v1/api-keys', '/.env', '/V1/nothing']) {
+    for (const path of ['/', '/v1', '/v2/products', '/v1/invoices', '/.env', '/V1/nothing']) {
       expectProblem(await service.api().get(path), 404, 'not_found', []);
       expectProblem(await service.api().post(path).send({}), 404, 'not_found', []);
     }

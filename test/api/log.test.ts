@@ -86,7 +86,8 @@ describe('the log', () => {
   it('holds the cause of a failure of ours, which the answer does not', async () => {
     await database.superuser('alter table shared.products rename column sku to moved');
     try {
-      const answer = await tenant.client.get('/v1/products').set('X-Request-Id', 'broken');
+      const product = { sku: 'L-1', name: 'x', priceCents: 1, stock: 1 };
+      const answer = await tenant.client.post('/v1/products').set('X-Request-Id', 'broken').send(product);
       expect(answer.status).toBeGreaterThanOrEqual(500);
       expect(answer.text).not.toMatch(/column|sku|42703|select|shared/i);
       await lineOf('broken');
@@ -104,7 +105,11 @@ describe('the log', () => {
     const { body } = await login.send({ email: 's@log.test', password: secret }).expect(200);
     const { accessToken, refreshToken } = body as { accessToken: string; refreshToken: string };
     await service.api().post('/v1/auth/refresh').send({ refreshToken }).expect(200);
-    await service.api().post('/v1/auth/refresh').send({ refreshToken }).expect(401);
+    await service
+      .api()
+      .post('/v1/auth/refresh')
+      .send({ refreshToken: `${refreshToken}x` })
+      .expect(401);
     await tenant.client.post('/v1/users').type('json').send(`{"password":"${secret}"`).expect(400);
     await tenant.client.post('/v1/users').send({ password: secret, secret }).expect(400);
     await service
@@ -115,7 +120,8 @@ describe('the log', () => {
       .expect(401);
     await lineOf('last');
     const hashes = await database.superuser<{ hash: string }>(
-      'select password_hash as hash from shared.users union all select token_hash from shared.refresh_tokens',
+      `select password_hash as hash from shared.users union all select token_hash from shared.refresh_tokens
+       union all select secret_hash from shared.api_keys`,
     );
     const secrets = [secret, password, 'operator of tests', accessToken, refreshToken, tenant.token];
     for (const text of [...secrets, ...hashes.map(({ hash }) => hash)])

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import type { Database, ReadSession } from '../../src/db/index.ts';
+import { type Database, noRowLimit, type ReadSession } from '../../src/db/index.ts';
 import { createOrderService } from '../../src/features/orders/service.ts';
 import { useDatabase } from '../support/database.ts';
 import { expectProblem } from '../support/problem.ts';
@@ -214,9 +214,10 @@ function countingStatements(db: Database) {
       return session.query(text, values, constraints);
     },
   });
-  const orders = createOrderService({
+  const counted: Database = {
     ...db,
     read: (scope, fn) => db.read(scope, (session) => fn(counting(session))),
-  });
+  };
+  const orders = createOrderService(counted, noRowLimit);
   return { orders, statements: () => statements };
 }

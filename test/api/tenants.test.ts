@@ -97,6 +97,8 @@ describe.each(['shared', 'schema'] as const)('a tenant with isolation %s', (isol
       name: 'Made',
       isolation,
       status: 'active',
+      statusSince: expect.any(String),
+      legalHold: null,
       limits: { users: 5 },
       schemaVersion: expect.stringMatching(/^\d{4}_\w+/),
       version: 1,

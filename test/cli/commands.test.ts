@@ -1,13 +1,15 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { killChildren, knexProgram, repository, run, start } from '../support/child.ts';
+import { stepsOf } from '../support/ladders.ts';
 import { useDatabase } from '../support/database.ts';
 import { useFolder } from '../support/folder.ts';
 
 const folder = useFolder();
 afterEach(killChildren);
 
-const control = '0001_control_plane';
-const newest = '0001_users_products_orders';
+const controlSteps = await stepsOf('control');
+const tenantSteps = await stepsOf('tenant');
+const newest = tenantSteps.at(-1) ?? '';
 
 interface Tenant {
   id: string;
@@ -40,8 +42,8 @@ describe('from an empty database to the demo', () => {
     expect(plan).toMatchObject({
       code: 0,
       data: [
-        { schema: 'control', pending: [control] },
-        { schema: 'shared', pending: [newest] },
+        { schema: 'control', pending: controlSteps },
+        { schema: 'shared', pending: tenantSteps },
       ],
     });
     const up = await json('migrate up');
@@ -70,15 +72,15 @@ describe('from an empty database to the demo', () => {
   });
 
   it('plain knex tells the same truth about control, shared and one tenant', async () => {
-    for (const [args, env, name] of [
-      ['migrate:status', {}, control],
-      ['migrate:status --env shared', {}, newest],
-      ['migrate:status --env tenant', { TENANT: 'globex' }, newest],
+    for (const [args, env, steps] of [
+      ['migrate:status', {}, controlSteps],
+      ['migrate:status --env shared', {}, tenantSteps],
+      ['migrate:status --env tenant', { TENANT: 'globex' }, tenantSteps],
     ] as const) {
       const { code, stdout } = await knex(args, env);
       expect({ args, code }).toEqual({ args, code: 0 });
-      expect(stdout).toContain('Found 1 Completed Migration file/files.');
-      expect(stdout).toContain(name);
+      expect(stdout).toContain(`Found ${steps.length} Completed Migration file/files.`);
+      for (const step of steps) expect(stdout).toContain(step);
       expect(stdout).toContain('No Pending Migration files Found.');
     }
   });
@@ -134,8 +136,55 @@ describe('on a database that is migrated', () => {
     });
     expect(superuser.code).toBe(1);
     expect(superuser.stdout).toContain('can walk past row level security');
-    expect(superuser.stdout).toMatch(/^fail +row level security +missing on tenant_initech\.products$/m);
+    expect(superuser.stdout).toMatch(
+      /^fail +row level security +not so: .*tenant_initech\.products.*--rls$/m,
+    );
     await database.superuser('alter table tenant_initech.products force row level security');
+  });
+
+  it('the doctor names everything that could let one tenant see another, and what to do', async () => {
+    interface Finding {
+      check: string;
+      verdict: string;
+      detail: string;
+      found: string[];
+    }
+    const good = await json('doctor --rls');
+    expect(good).toMatchObject({ code: 0, stderr: '' });
+    expect((good.data as Finding[]).filter(({ verdict }) => verdict !== 'ok')).toEqual([]);
+
+    await database.superuser(`
+      alter policy tenant_isolation on shared.orders using (true);
+      alter table tenant_initech.products disable row level security;
+      grant delete on shared.users to tenantry_app;
+      create view public.all_products as select * from shared.products;`);
+    const [bad, text] = await Promise.all([json('doctor --rls'), tenantry('doctor --rls')]);
+    await database.superuser(`
+      alter policy tenant_isolation on shared.orders
+        using (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
+      alter table tenant_initech.products enable row level security;
+      revoke delete on shared.users from tenantry_app;
+      drop view public.all_products;`);
+    expect([bad.code, text.code]).toEqual([1, 1]);
+    const failed = (bad.data as Finding[]).filter(({ verdict }) => verdict === 'fail');
+    expect(failed.map(({ found }) => found)).toEqual([
+      ['tenant_initech.products'],
+      ['shared.orders'],
+      ['shared.users'],
+      ['public.all_products'],
+    ]);
+    for (const { check, detail } of failed) {
+      expect(text.stdout).toContain(`${check}  `);
+      expect(text.stdout).toContain(detail);
+    }
+    expect(text.stdout).toMatch(/^fail .*shared\.orders: its policy is not \(tenant_id = /m);
+    expect((await json('doctor --rls')).code).toBe(0);
+  });
+
+  it('the doctor cannot tell without the owner, and says so', async () => {
+    const { code, stdout, stderr } = await tenantry('doctor --rls', { DATABASE_ADMIN_URL: '' });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toContain('DATABASE_ADMIN_URL');
   });
 
   it('up with a tenant that fails ends with 4, names it on stderr and in the report, and moves the others', async () => {
@@ -155,7 +204,7 @@ describe('on a database that is migrated', () => {
 
     const still = await json('migrate status');
     expect(still.code).toBe(3);
-    expect(still.data).toMatchObject({ outliers: [{ schema: 'tenant_blocked', pending: [newest] }] });
+    expect(still.data).toMatchObject({ outliers: [{ schema: 'tenant_blocked', pending: tenantSteps }] });
     await database.superuser('drop table tenant_blocked.orders');
     const mended = await json('migrate up');
     expect(mended).toMatchObject({ code: 0, stderr: '', data: { counts: { applied: 1, 'up-to-date': 4 } } });

@@ -101,6 +101,7 @@ describe('without a server to talk to', () => {
     'migrate status',
     'migrate up --json',
     'tenant list',
+    'doctor --rls --json',
     'tenant create acme --owner-email owner@acme.test --json',
     'seed',
   ])('%s ends with 6, says so, and prints no data', async (args) => {

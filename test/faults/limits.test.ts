@@ -72,7 +72,7 @@ describe('F9: all connections are in use', () => {
           };
           const writing = Promise.all(Array.from({ length: 130 }, write));
           await until(() => times.length >= 30, 'those beyond the bound to be refused', 4000);
-          expect(db.nodes()[0]?.pool.waiting).toBe(100);
+          expect(db.nodes()[0]?.pool.waiting).toBe(50);
           const replica = await client.get('/v1/products');
           expect([replica.status, replica.servedBy.split(';')[0]]).toEqual([200, 'replica-1']);
           expect(db.nodes().map(({ state }) => state)).toEqual(['fresh', 'fresh']);

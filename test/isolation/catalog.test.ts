@@ -1,27 +1,67 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { catalogOutline, type CatalogRule, catalogRules } from '../support/catalog.ts';
+import { controlGrants, databaseRules, isolationRules } from '../../src/control/isolation-rules.ts';
+import { catalogOutline } from '../support/catalog.ts';
+import { withConnection } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { useTenantry } from '../support/tenantry.ts';
+import { controlTables, tenantTables } from './registry.ts';
 
+/** The rules are those of `tenantry doctor --rls`; each is seen broken below, and told by the command in cli/. */
 const database = useDatabase();
 const service = useTenantry(database);
 const ownSchema = 'tenant_catalog';
-const rules = Object.keys(catalogRules) as CatalogRule[];
+type Rule = keyof typeof isolationRules;
+const rules = Object.keys(isolationRules) as Rule[];
+type DatabaseRule = keyof typeof databaseRules;
+const wholeRules = Object.keys(databaseRules) as DatabaseRule[];
 
 beforeAll(async () => {
   await service.onboard('catalog', 'schema');
 });
 
-async function broken(rule: CatalogRule, schema: string): Promise<string[]> {
-  const rows = await database.superuser<{ name: string }>(catalogRules[rule], [schema]);
-  return rows.map((row) => row.name);
+async function namesOf(query: string, values: unknown[] = []): Promise<string[]> {
+  return (await database.superuser<{ name: string }>(query, values)).map((row) => row.name);
 }
+const broken = (rule: Rule, schema: string) => namesOf(isolationRules[rule].query, [schema]);
 
 describe.each(['shared', ownSchema])('in the schema %s', (schema) => {
   it.each(rules)('%s', async (rule) => {
     expect(await broken(rule, schema)).toEqual([]);
   });
+
+  it('every table stands in the registry, from which the other tests are made', async () => {
+    expect(await tablesOf(schema)).toEqual(Object.keys(tenantTables).toSorted());
+  });
 });
+
+describe('in the whole database', () => {
+  it.each(wholeRules)('%s', async (rule) => {
+    expect(await namesOf(databaseRules[rule].query)).toEqual([]);
+  });
+
+  it('every table of the control plane stands in the registry', async () => {
+    expect(await tablesOf('control')).toEqual(Object.keys(controlTables).toSorted());
+  });
+
+  it('the data plane has the rights in the control plane that it was given, and no others', async () => {
+    const held = await namesOf(`
+      select format('%s.%s %s', n.nspname, c.relname, a.privilege_type) as name
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace and n.nspname = 'control', aclexplode(c.relacl) a
+      where a.grantee <> c.relowner order by 1`);
+    const given = Object.entries(controlGrants).flatMap(([name, rights]) =>
+      rights.map((right) => `${name} ${right}`),
+    );
+    expect(held).toEqual(given.toSorted());
+  });
+});
+
+function tablesOf(schema: string): Promise<string[]> {
+  return namesOf(
+    `select c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = $1 and c.relkind in ('r', 'p', 'f') and c.relname !~ '^knex_' order by c.relname collate "C"`,
+    [schema],
+  );
+}
 
 it('the schema of a tenant has the tables, columns, indexes, constraints, policies and rights of shared', async () => {
   const outline = async (schema: string) =>
@@ -29,13 +69,6 @@ it('the schema of a tenant has the tables, columns, indexes, constraints, polici
   const shared = await outline('shared');
   expect(shared.filter((line) => line.startsWith('column products.')).length).toBeGreaterThan(5);
   expect(await outline(ownSchema)).toEqual(shared);
-});
-
-it('tenantry_app owns nothing at all', async () => {
-  const owned = await database.superuser(`
-    select objid from pg_shdepend where refobjid = 'tenantry_app'::regrole and deptype = 'o'
-      and dbid in (0, (select oid from pg_database where datname = current_database()))`);
-  expect(owned).toEqual([]);
 });
 
 describe('the check itself', () => {
@@ -54,7 +87,7 @@ describe('the check itself', () => {
   const policy = (using: string, check: string = using) =>
     `alter policy tenant_isolation on faulty using (${using}) with check (${check})`;
 
-  const faults: Record<CatalogRule, string[]> = {
+  const faults: Record<Rule, string[]> = {
     'tenant_id is a uuid and not null': [
       'alter table faulty drop constraint faulty_pkey, alter tenant_id drop not null',
     ],
@@ -69,6 +102,7 @@ describe('the check itself', () => {
       `alter table faulty add unique (id, tenant_id),
          add foreign key (id, tenant_id) references faulty (id, tenant_id)`,
     ],
+    'every id of another row is a foreign key': ['alter table faulty add product_id uuid'],
     'unique indexes lead with tenant_id and leave out deleted rows': [
       'create unique index on faulty (sku) where deleted_at is null',
       'create unique index on faulty (sku, tenant_id) where deleted_at is null',
@@ -94,23 +128,30 @@ describe('the check itself', () => {
       policy(`tenant_id = ${setting}::uuid or deleted_at is null`),
       policy(`tenant_id = ${setting}::uuid`, 'true'),
       policy('true'),
+      policy(`tenant_id = current_setting('app.tenant_id', true)::uuid`),
     ],
     'tenantry_owner owns the table': ['alter table faulty owner to tenantry_app'],
-    'tenantry_app selects, inserts and updates, and nothing else': [
+    'tenantry_app selects, inserts and, but for events, may update, and nothing else': [
       'revoke insert on faulty from tenantry_app',
       'grant delete on faulty to tenantry_app',
       'grant truncate on faulty to tenantry_app',
       'grant references on faulty to tenantry_app',
+      'grant select on faulty to tenantry_app with grant option',
     ],
-    'nobody else has rights on the table': ['grant select on faulty to public'],
+    'nobody else has rights on the table': [
+      'grant select on faulty to public',
+      'grant select (name) on faulty to public',
+    ],
     'no view, materialized view or sequence hands rows on with the rights of the owner': [
       'create view faulty_view as select * from faulty',
+      'create view faulty_view with (security_invoker = off) as select * from faulty',
       'create materialized view faulty_view as select * from faulty',
     ],
     'no function runs with the rights of its owner': [
       `create function faulty_count() returns bigint security definer
          begin atomic select count(*) from faulty; end`,
     ],
+    'the application makes nothing in the schema': [],
   };
 
   /** Makes the table with a fault, asks, and takes it away again. */
@@ -130,6 +171,74 @@ describe('the check itself', () => {
       return names;
     });
     expect(found).toEqual([]);
+  });
+
+  /** Of the whole database. Undone with the transaction, since roles belong to all databases of the server. */
+  const wholeFaults: [rule: DatabaseRule | Rule, fault: string, names: string][] = [
+    ['the roles are bound by row level security', 'alter role tenantry_app bypassrls', 'tenantry_app'],
+    ['the roles are bound by row level security', 'alter role tenantry_app superuser', 'tenantry_app'],
+    ['the roles are bound by row level security', 'alter role tenantry_owner bypassrls', 'tenantry_owner'],
+    [
+      'the roles are bound by row level security',
+      'create role faulty bypassrls; grant faulty to tenantry_app',
+      'tenantry_app',
+    ],
+    ['tenantry_app belongs to no role', 'grant tenantry_owner to tenantry_app', 'tenantry_owner'],
+    ['tenantry_app owns nothing', 'create schema faulty authorization tenantry_app', 'schema faulty'],
+    [
+      'tenantry_app owns nothing',
+      'create table control.faulty (); alter table control.faulty owner to tenantry_app',
+      'table control.faulty',
+    ],
+    [
+      'tenantry_app has no rights outside of tenant schemas but those it needs',
+      'grant select on control.operators to tenantry_app',
+      'control.operators',
+    ],
+    [
+      'tenantry_app has no rights outside of tenant schemas but those it needs',
+      'grant update on control.tenant_directory to public',
+      'control.tenant_directory',
+    ],
+    [
+      'no view outside of tenant schemas shows rows of tenants',
+      'create view public.faulty as select * from shared.products',
+      'public.faulty',
+    ],
+    [
+      'tenantry_app calls no function that runs as its owner',
+      `create function public.faulty() returns bigint security definer
+         begin atomic select count(*) from shared.products; end`,
+      'public.faulty',
+    ],
+    [
+      'tenantry_app selects, inserts and, but for events, may update, and nothing else',
+      'grant update on shared.audit_events to tenantry_app',
+      'shared.audit_events',
+    ],
+    [
+      'the application makes nothing in the schema',
+      `grant create on schema ${ownSchema} to tenantry_app`,
+      ownSchema,
+    ],
+  ];
+
+  it.each(wholeFaults)('knows that "%s" is broken by: %s', async (rule, fault, name) => {
+    await withConnection(database.superuserUrl(), async (client) => {
+      await client.query(`begin; ${fault}`);
+      const { query, values } =
+        rule in isolationRules
+          ? { query: isolationRules[rule as Rule].query, values: [null] }
+          : { query: databaseRules[rule as DatabaseRule].query, values: [] };
+      const { rows } = await client.query<{ name: string }>(query, values);
+      expect(rows.map((row) => row.name)).toContain(name);
+      await client.query('rollback');
+    });
+  });
+
+  it('has a fault for every rule', () => {
+    const tried = [...rules.filter((rule) => faults[rule].length > 0), ...wholeFaults.map(([rule]) => rule)];
+    expect([...new Set(tried)].toSorted()).toEqual([...rules, ...wholeRules].toSorted());
   });
 
   it.each(rules.flatMap((rule) => faults[rule].map((fault) => ({ rule, fault }))))(

@@ -5,26 +5,24 @@ import { products } from '../../src/features/products/repository.ts';
 import { withoutPolicies } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { outcomeOf } from '../support/outcome.ts';
-import { allRows, type AnyRow, othersRows } from '../support/rows.ts';
+import { allRows, type AnyRow, newEvents, othersRows, withoutEvents } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { type TestTenant, useTenantry } from '../support/tenantry.ts';
+import { functionsOf, nowhere, plant, spoken, type Spoken, type Target } from './kernel-functions.ts';
 
 const database = useDatabase();
 const service = useTenantry(database);
 
-/** A product, and the deletion that removed it or, for one that is there, a deletion beside it. */
-interface Target {
-  id: string;
-  sku: string;
-  deletionId: string;
-}
+/** Of products, every function for itself; tables.test.ts has those of every table. */
+const registered = spoken.find(([name]) => name === 'products')?.[1] as Spoken; // a test fails when it is not there
+const { lookUps, changes, returns } = functionsOf(registered);
 
-type Run = (session: WriteSession, target: Target) => Promise<unknown>;
-/** What is called (the function, then how), the call, and what comes of an id that is not there. */
-type Entry = [title: string, run: Run, absent: unknown];
+/** Functions that are given no id: what they make is the tenant's own, whatever the values say. */
+const makers: [title: string, run: (s: WriteSession, given: object) => Promise<unknown>][] = [
+  ['insert', (s, given) => products.insert(s, { ...values(uuidv7()), ...given })],
+  ['insertMany', (s, given) => products.insertMany(s, [{ ...values(uuidv7()), ...given }])],
+];
 
-const bySku = { field: 'sku', direction: 'asc' } as const;
-const locked = { lock: true } as const;
 const values = (sku: string) => ({
   sku,
   name: sku,
@@ -33,53 +31,8 @@ const values = (sku: string) => ({
   currency: 'USD',
   stock: 1,
 });
-
-/** Functions that answer with the row of an id or a value. */
-const lookUps: Entry[] = [
-  ['find', (s, { id }) => products.find(s, id), undefined],
-  ['require', (s, { id }) => products.require(s, id), 'not_found'],
-  ['require, locked', (s, { id }) => products.require(s, id, locked), 'not_found'],
-  ['findMany', (s, { id }) => products.findMany(s, [id]), []],
-  ['findMany, locked', (s, { id }) => products.findMany(s, [id], locked), []],
-  ['findWhere', (s, { id }) => products.findWhere(s, { id }), []],
-  ['findWhere, by value', (s, { sku }) => products.findWhere(s, { sku }), []],
-  ['findIn', (s, { sku }) => products.findIn(s, 'sku', [sku]), []],
-  ['page', async (s, { id }) => (await pageOf(s, { where: { id } })).rows, []],
-  ['page, from just before it', (s, target) => firstAfter(s, target), []],
-  ['count', async (s, { id }) => Array<string>(await products.count(s, { id })).fill(id), []],
-];
-
-/** Functions that change a row that is there. */
-const changes: Entry[] = [
-  ['update', (s, { id }) => products.update(s, id, { stock: 7 }), 'not_found'],
-  ['updateEach', (s, { id }) => products.updateEach(s, 'stock', new Map([[id, 7]])), undefined],
-  ['softDelete', (s, { id }) => products.softDelete(s, id), 'not_found'],
-  [
-    'softDeleteWhere',
-    (s, { id }) => products.softDeleteWhere(s, { id }, { deletionId: uuidv7() }),
-    undefined,
-  ],
-];
-
-/** Functions that change a row that has been deleted. */
-const returns: Entry[] = [
-  ['restore', (s, { id }) => products.restore(s, id), 'not_found'],
-  ['restoreWith', (s, { deletionId }) => products.restoreWith(s, { deletionId }), undefined],
-];
-
-/** Functions that are given no id: what they make is the tenant's own, whatever the values say. */
-const makers: [title: string, run: (s: WriteSession, given: object) => Promise<unknown>][] = [
-  ['insert', (s, given) => products.insert(s, { ...values(uuidv7()), ...given })],
-  ['insertMany', (s, given) => products.insertMany(s, [{ ...values(uuidv7()), ...given }])],
-];
-
 const pageOf = (session: ReadSession, request: object) =>
-  products.page(session, { limit: 100, sort: bySku, ...request });
-
-async function firstAfter(session: ReadSession, { id, sku }: Target) {
-  const { rows } = await pageOf(session, { after: { value: sku.slice(0, -1), id: uuidv7() } });
-  return rows.filter((row) => row.id === id);
-}
+  products.page(session, { limit: 100, sort: { field: 'sku', direction: 'asc' }, ...request });
 
 it('every function of a table stands in one of the lists above', () => {
   const listed = [...lookUps, ...changes, ...returns, ...makers].map(([title]) => title.replace(/,.*/, ''));
@@ -103,10 +56,10 @@ beforeAll(async () => {
     ['birch', 'of a tenant beside it'],
     ['dogwood', 'of a tenant in another schema'],
   ] as const) {
-    elsewhere[where] = await plant(tenantOf(slug), 'live');
-    elsewhere[`${where}, deleted`] = await plant(tenantOf(slug), 'deleted');
+    elsewhere[where] = await plantFor(tenantOf(slug), 'live');
+    elsewhere[`${where}, deleted`] = await plantFor(tenantOf(slug), 'deleted');
   }
-  elsewhere['of nobody'] = { id: uuidv7(), sku: uuidv7(), deletionId: uuidv7() };
+  elsewhere['of nobody'] = nowhere();
   await plantStrays(database); // so that a tenant with a schema of its own has neighbours, too
 });
 
@@ -116,14 +69,8 @@ function tenantOf(slug: string): TestTenant {
   return tenant;
 }
 
-function plant(tenant: TestTenant, state: 'live' | 'deleted'): Promise<Target> {
-  return service.tenantry.data.db.write(tenant.scope, async (session) => {
-    const [made, beside] = await products.insertMany(session, [values(uuidv7()), values(uuidv7())]);
-    if (made === undefined || beside === undefined) throw new Error('nothing was inserted');
-    const { id, sku } = made;
-    const { deletionId } = await products.softDelete(session, state === 'deleted' ? id : beside.id);
-    return { id, sku, deletionId };
-  });
+function plantFor(tenant: TestTenant, state: 'live' | 'deleted'): Promise<Target> {
+  return service.tenantry.data.db.write(tenant.scope, (session) => plant(session, registered, state));
 }
 
 /**
@@ -159,7 +106,7 @@ describe.each(ways)('%s', (_way, unit) => {
       row.row.id === target.id && row.row.tenant_id === tenant().id;
 
     it.each(lookUps)('%s finds its own row', async (_title, run) => {
-      const target = await plant(tenant(), 'live');
+      const target = await plantFor(tenant(), 'live');
       await plantTwins(tenant(), target);
       const before = await allRows(database);
       const answer = JSON.stringify(await unit(tenant(), (session) => run(session, target)));
@@ -171,15 +118,20 @@ describe.each(ways)('%s', (_way, unit) => {
     it.each([
       ...changes.map((entry) => [...entry, 'live'] as const),
       ...returns.map((entry) => [...entry, 'deleted'] as const),
-    ])('%s changes its own row alone', async (_title, run, _absent, state) => {
-      const target = await plant(tenant(), state);
+    ])('%s changes its own row alone, and says so in the audit', async (title, run, _absent, state) => {
+      const target = await plantFor(tenant(), state);
       await plantTwins(tenant(), target);
       const before = await allRows(database);
       await unit(tenant(), (session) => run(session, target));
       const after = await allRows(database);
       expect(after.find(isTarget(target))).not.toEqual(before.find(isTarget(target)));
       const besides = (rows: AnyRow[]) => rows.filter((row) => !isTarget(target)(row));
-      expect(besides(after)).toEqual(besides(before));
+      expect(besides(withoutEvents(after))).toEqual(besides(withoutEvents(before)));
+      const { schema } = tenant().scope.tenant;
+      const event = { tenant_id: tenant().id, resource: 'products', resource_id: target.id };
+      expect(newEvents(before, after)).toEqual(
+        title === 'touch' ? [] : [{ place: `${schema}.audit_events`, row: expect.objectContaining(event) }],
+      );
     });
 
     it.each([...lookUps, ...changes, ...returns])(
@@ -187,7 +139,7 @@ describe.each(ways)('%s', (_way, unit) => {
       async (title, run, absent) => {
         const targets = { ...elsewhere };
         const forDeleted = returns.some(([name]) => name === title);
-        if (!forDeleted) targets['its own, deleted'] = await plant(tenant(), 'deleted');
+        if (!forDeleted) targets['its own, deleted'] = await plantFor(tenant(), 'deleted');
         const before = await allRows(database);
         for (const [kind, target] of Object.entries(targets)) {
           const answer = await outcomeOf(() => unit(tenant(), (session) => run(session, target)));
@@ -200,14 +152,20 @@ describe.each(ways)('%s', (_way, unit) => {
     it.each(makers)('%s makes a row of its own, whatever it is given', async (_title, run) => {
       const before = await allRows(database);
       const ids = new Set(before.map(({ row }) => row.id));
-      for (const { id, sku } of Object.values(elsewhere)) {
+      for (const { id, mark } of Object.values(elsewhere)) {
+        const sku = String(mark);
         const given = { id, sku, tenantId: tenantOf('birch').id, tenant_id: tenantOf('birch').id };
         await unit(tenant(), async (session) => {
           await run(session, given);
           await products.softDeleteWhere(session, { sku }, { deletionId: uuidv7() }); // for the next one
         });
       }
-      const made = (await allRows(database)).filter(({ row }) => !ids.has(row.id));
+      const all = await allRows(database);
+      const made = withoutEvents(all).filter(({ row }) => !ids.has(row.id));
+      const events = newEvents(before, all).filter(({ row }) => row['action'] === 'products.create');
+      expect(events.map(({ row }) => String(row['resource_id'])).toSorted()).toEqual(
+        made.map(({ row }) => row.id).toSorted(),
+      );
       expect(made.map(({ row }) => row.tenant_id)).toEqual(Object.keys(elsewhere).map(() => tenant().id));
       expect((await allRows(database)).filter(({ row }) => ids.has(row.id))).toEqual(before);
     });
@@ -249,9 +207,10 @@ describe.each(ways)('%s', (_way, unit) => {
 it('a table cannot be used without a tenant', async () => {
   const nobody = {
     tenant: undefined,
+    author: { actor: { kind: 'system', id: 'x' } },
     query: () => Promise.reject(new Error('asked')),
   } as unknown as WriteSession;
-  const target = { id: uuidv7(), sku: 'x', deletionId: uuidv7() };
+  const target = nowhere();
   for (const [title, run] of [...lookUps, ...changes, ...returns, ...makers]) {
     expect([title, await outcomeOf(async () => run(nobody, target))]).toEqual([title, 'internal']);
   }

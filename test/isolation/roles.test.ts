@@ -91,9 +91,18 @@ describe('a process that serves tenants', () => {
 describe('tenantry_app', () => {
   const notAllowed = '42501';
 
-  it('reads the view tenant_directory', async () => {
+  it('reads the view tenant_directory, and the epochs of its tenants', async () => {
     const rows = await database.app(`select slug from control.tenant_directory where slug = 'roles'`);
     expect(rows).toEqual([{ slug: 'roles' }]);
+    expect(await database.app('select slug from control.tenant_epochs')).toEqual(rows);
+  });
+
+  it('reads the view tenant_limits, in which tenants without limits are not', async () => {
+    await service.onboard('roles_limited', 'shared', { users: 3 });
+    const rows = await database.app(
+      'select slug, limits from control.tenant_directory join control.tenant_limits using (id)',
+    );
+    expect(rows).toEqual([{ slug: 'roles_limited', limits: { users: 3 } }]);
   });
 
   it('reads nothing else of the control plane, and no ledger of migrations', async () => {
@@ -102,9 +111,12 @@ describe('tenantry_app', () => {
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
       where c.relkind in ('r', 'v', 'm', 'p', 'f', 'S')
         and (n.nspname in ('control', 'public') or c.relname ~ '^knex_')
-        and not (n.nspname = 'control' and c.relname = 'tenant_directory')`);
+        and not (n.nspname = 'control'
+          and c.relname in ('tenant_directory', 'tenant_epochs', 'tenant_limits', 'revocations'))`);
     const places = tables.map((table) => table.place);
-    expect(places).toEqual(expect.arrayContaining(['control.tenants', 'control.operators']));
+    expect(places).toEqual(
+      expect.arrayContaining(['control.tenants', 'control.operators', 'control.audit_events']),
+    );
     for (const place of places) {
       expect([place, await sqlStateOf(() => database.app(`select * from ${place}`))]).toEqual([
         place,
@@ -117,6 +129,13 @@ describe('tenantry_app', () => {
     `insert into control.tenant_directory (id) values (gen_random_uuid())`,
     `update control.tenant_directory set status = 'suspended'`,
     `update control.tenants set status = 'suspended'`,
+    `delete from control.revocations`,
+    `insert into control.revocations values (gen_random_uuid(), gen_random_uuid(), 9, now())`,
+    `insert into control.audit_events (tenant, action, resource, actor_kind, actor_id)
+       values (gen_random_uuid(), 'x', 'x', 'operator', 'x')`,
+    `insert into control.audit_events (action, resource, actor_kind, actor_id) values ('x', 'x', 'operator', 'x')`,
+    `update shared.audit_events set action = 'x'`,
+    `delete from shared.audit_events`,
     `create schema own`,
     `create table public.own (id int)`,
     `create table shared.own (id int)`,

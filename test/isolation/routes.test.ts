@@ -2,16 +2,16 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import type request from 'supertest';
 import { v7 as uuidv7 } from 'uuid';
 import { useDatabase } from '../support/database.ts';
-import { createHoldings, useHoldings, type Resource } from '../support/holdings.ts';
-import { allRows } from '../support/rows.ts';
+import { createHoldings, type Held, useHoldings } from '../support/holdings.ts';
+import { allRows, withoutEvents } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { password, problemOf, useTenantry } from '../support/tenantry.ts';
 
 const database = useDatabase();
-// Within the window every answer comes from the primary, so that Served-By is no difference between two of them.
-const service = useTenantry(database, { env: { READ_AFTER_WRITE_WINDOW_MS: '3600000' } });
+// Every answer comes from the primary, so that Served-By is no difference between two of them.
+const service = useTenantry(database, { env: { DATABASE_REPLICA_URLS: '' } });
 
-type Route = [route: string, resource: Resource, body?: object];
+type Route = [route: string, resource: Held, body?: object];
 
 /** Routes with the id of a resource in the path. */
 const byId: Route[] = [
@@ -28,6 +28,9 @@ const byId: Route[] = [
   ['DELETE /v1/orders/:id', 'orders'],
   ['POST /v1/orders/:id/restore', 'orders'],
   ['POST /v1/orders/:id/cancel', 'orders'],
+  ['GET /v1/api-keys/:id', 'api-keys'],
+  ['PATCH /v1/api-keys/:id', 'api-keys', { name: 'changed' }],
+  ['DELETE /v1/api-keys/:id', 'api-keys'],
 ];
 /** Routes without one, behind a token; see lists.test.ts, too. */
 const collective: Route[] = [
@@ -37,13 +40,18 @@ const collective: Route[] = [
   ['POST /v1/products', 'products', { sku: 'new', name: 'new', priceCents: 1, stock: 1 }],
   ['GET /v1/orders', 'orders'],
   ['POST /v1/orders', 'orders', { lines: [{ productId: uuidv7(), quantity: 1 }] }],
+  ['GET /v1/api-keys', 'api-keys'],
+  ['POST /v1/api-keys', 'api-keys', { name: 'new', scopes: ['read'] }],
+  ['GET /v1/audit-events', 'users'],
   ['GET /v1/me', 'users'],
+  ['POST /v1/me/password', 'users', { currentPassword: 'wrong', newPassword: password }],
 ];
 /** Routes that take credentials, see credentials.test.ts; and routes that have to do with no tenant. */
 const withoutToken = [
   'POST /v1/auth/login',
   'POST /v1/auth/refresh',
   'POST /v1/auth/logout',
+  'GET /.well-known/jwks.json',
   'GET /livez',
   'GET /readyz',
 ];
@@ -70,14 +78,15 @@ function lasting({ status, text, headers }: request.Response) {
 
 interface Layer {
   rawPath: unknown;
-  handle: { stack?: Layer[] };
+  handle: { stack?: Layer[]; last?: Layer['handle'] };
   route?: { path: string; methods: Record<string, boolean> };
 }
 
 function routesOf(layers: readonly Layer[], prefix = ''): string[] {
   return layers.flatMap(({ route, handle, rawPath }) => {
     if (route === undefined) {
-      return handle.stack ? routesOf(handle.stack, prefix + (rawPath === '/' ? '' : String(rawPath))) : [];
+      const { stack } = handle.last ?? handle;
+      return stack ? routesOf(stack, prefix + (rawPath === '/' ? '' : String(rawPath))) : [];
     }
     const methods = Object.keys(route.methods).filter((method) => method !== '_all');
     const path = (prefix + route.path).replace(/\/$/, '');
@@ -87,7 +96,11 @@ function routesOf(layers: readonly Layer[], prefix = ''): string[] {
 
 it('every route of the tenant API stands in one of the lists above', () => {
   const { router } = service.tenantry.tenantApp as unknown as { router: { stack: Layer[] } };
-  const listed = [...[...byId, ...collective].map(([route]) => route), ...withoutToken];
+  const listed = [
+    ...[...byId, ...collective].map(([route]) => route),
+    ...withoutToken,
+    'GET /v1/audit-events/:id',
+  ];
   expect(routesOf(router.stack).toSorted()).toEqual(listed.toSorted());
 });
 
@@ -132,7 +145,19 @@ describe.each(['ash', 'cedar'])('for a client of the tenant %s', (slug) => {
           }
         }
       }
-      expect(await allRows(database)).toEqual(before);
+      const after = await allRows(database);
+      expect(withoutEvents(after)).toEqual(withoutEvents(before));
+      const own = heldBy(slug).tenant.id;
+      const told = after
+        .slice()
+        .filter(
+          ({ place, row }) =>
+            place.endsWith('.audit_events') &&
+            !before.some((known) => known.row.id === row.id && known.place === place),
+        );
+      expect(told.map(({ row }) => [row.tenant_id, row['action']])).toEqual(
+        Array.from({ length: 13 }, () => [own, 'auth.tenant_mismatch']),
+      );
     },
   );
 

@@ -2,8 +2,11 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import { statusOf } from '../../src/control/migrations/report.ts';
 import { useDatabase } from '../support/database.ts';
 import { slugs, useFleet } from '../support/fleet.ts';
+import { stepsOf } from '../support/ladders.ts';
 
-const first = '0001_users_products_orders';
+const controlSteps = await stepsOf('control');
+const tenantSteps = await stepsOf('tenant');
+const first = tenantSteps.at(-1) ?? '';
 
 describe('on an empty database', () => {
   const database = useDatabase({ empty: true });
@@ -13,12 +16,12 @@ describe('on an empty database', () => {
     const { runner } = fleet.control;
     const plan = await runner.plan();
     expect(plan.map(({ schema, version, pending }) => ({ schema, version, pending }))).toEqual([
-      { schema: 'control', version: undefined, pending: ['0001_control_plane'] },
-      { schema: 'shared', version: undefined, pending: [first] },
+      { schema: 'control', version: undefined, pending: controlSteps },
+      { schema: 'shared', version: undefined, pending: tenantSteps },
     ]);
     const report = await runner.up();
     expect(report.results).toMatchObject([
-      { schema: 'control', outcome: 'applied', from: undefined, to: '0001_control_plane' },
+      { schema: 'control', outcome: 'applied', from: undefined, to: controlSteps.at(-1) },
       { schema: 'shared', outcome: 'applied', from: undefined, to: first },
     ]);
     expect(report.counts).toEqual({ applied: 2, 'up-to-date': 0, failed: 0, skipped: 0 });
@@ -28,7 +31,7 @@ describe('on an empty database', () => {
 
   it('the ledgers hold names without an ending, so that source and build agree', async () => {
     const ledgers = await fleet.knexLedgers();
-    expect(ledgers).toEqual({ control: ['0001_control_plane'], shared: [first] });
+    expect(ledgers).toEqual({ control: controlSteps, shared: tenantSteps });
     expect(await fleet.ledger()).toEqual(ledgers);
   });
 });
@@ -37,8 +40,8 @@ describe('of twenty tenants of which one fails', () => {
   const database = useDatabase();
   const fleet = useFleet(database);
   const tenants = slugs(20);
-  const second = '0002_invoices';
-  const third = '0003_reminders';
+  const second = '9001_invoices';
+  const third = '9002_reminders';
 
   beforeAll(async () => {
     for (const slug of tenants) await fleet.onboard(slug);
@@ -73,8 +76,8 @@ describe('of twenty tenants of which one fails', () => {
   it('the central ledger and those of knex agree', async () => {
     const ledger = await fleet.ledger();
     expect(ledger).toEqual(await fleet.knexLedgers());
-    expect(ledger['tenant_t07']).toEqual([first]);
-    expect(ledger['tenant_t08']).toEqual([first, second, third]);
+    expect(ledger['tenant_t07']).toEqual(tenantSteps);
+    expect(ledger['tenant_t08']).toEqual([...tenantSteps, second, third]);
     expect(Object.keys(ledger)).toHaveLength(22);
   });
 
@@ -103,7 +106,7 @@ describe('of twenty tenants of which one fails', () => {
 
   it('a tenant that is made afterwards is at the newest version from its first moment', async () => {
     await fleet.onboard('latecomer');
-    expect((await fleet.ledger())['tenant_latecomer']).toEqual([first, second, third]);
+    expect((await fleet.ledger())['tenant_latecomer']).toEqual([...tenantSteps, second, third]);
     expect(await fleet.control.tenants.get('latecomer')).toMatchObject({ schemaVersion: third });
     await fleet.onboard('latecomer_shared', 'shared');
     expect(await fleet.control.tenants.get('latecomer_shared')).toMatchObject({ schemaVersion: third });

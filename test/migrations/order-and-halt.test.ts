@@ -13,7 +13,7 @@ describe('a run', () => {
 
   it('that fails in shared stops there: no tenant is moved', async () => {
     await database.superuser('create table shared.halted (mine text)');
-    await fleet.addStep('tenant', '0002_halted', 'create table halted (id int)');
+    await fleet.addStep('tenant', '9002_halted', 'create table halted (id int)');
     const report = await fleet.control.runner.up();
     expect(report.counts).toEqual({ applied: 0, 'up-to-date': 1, failed: 1, skipped: 6 });
     expect(report.results[1]).toMatchObject({ schema: 'shared', outcome: 'failed' });
@@ -27,8 +27,8 @@ describe('a run', () => {
 
   // The last one: modules are read once a process, so the step cannot be mended here.
   it('that fails in control moves nothing else', async () => {
-    await fleet.addStep('control', '0002_broken', 'select no_such_function()');
-    await fleet.addStep('tenant', '0003_after', 'create table after (id int)');
+    await fleet.addStep('control', '9999_broken', 'select no_such_function()');
+    await fleet.addStep('tenant', '9999_after', 'create table after (id int)');
     const report = await fleet.control.runner.up();
     expect(report.counts).toEqual({ applied: 0, 'up-to-date': 0, failed: 1, skipped: 7 });
     expect(report.results[0]?.error).toContain('no_such_function');
@@ -42,7 +42,7 @@ describe('a run that is aborted', () => {
 
   it('finishes what has begun, skips the rest, and is completed by the next', async () => {
     for (const slug of slugs(6)) await fleet.onboard(slug);
-    await fleet.addStep('tenant', '0002_slow', 'create table slow (id int)');
+    await fleet.addStep('tenant', '9002_slow', 'create table slow (id int)');
     const interruption = new AbortController();
     const report = await fleet.control.runner.up({
       parallel: 1,
@@ -60,7 +60,7 @@ describe('a run that is aborted', () => {
   });
 
   it('before it begins does nothing at all', async () => {
-    await fleet.addStep('tenant', '0003_never', 'create table never (id int)');
+    await fleet.addStep('tenant', '9003_never', 'create table never (id int)');
     const report = await fleet.control.runner.up({ signal: AbortSignal.abort() });
     expect(report.counts).toEqual({ applied: 0, 'up-to-date': 0, failed: 0, skipped: 8 });
     expect(await fleet.schemasWith('never')).toEqual([]);
@@ -90,10 +90,10 @@ describe('tenants at the same time', () => {
   });
 
   it.each([
-    ['0002_alone', 1, 1],
-    ['0003_in_pairs', 2, 2],
+    ['9002_alone', 1, 1],
+    ['9003_in_pairs', 2, 2],
     // The migrator's connections are the other bound: nobody fails for want of one.
-    ['0004_at_will', 50, 4],
+    ['9004_at_will', 50, 4],
   ])('%s: parallel %i means at most %i', async (name, parallel, most) => {
     reset(most);
     await fleet.addStep('tenant', name, counted(name.slice(5)));
@@ -105,7 +105,7 @@ describe('tenants at the same time', () => {
 
   it('two runners at once never apply a step twice, and between them or the next nothing is left', async () => {
     reset();
-    await fleet.addStep('tenant', '0005_contended', counted('contended'));
+    await fleet.addStep('tenant', '9005_contended', counted('contended'));
     const { runner } = fleet.control;
     const reports = await Promise.all([runner.up(), runner.up()]);
     const errors = reports.flatMap(({ results }) => results.flatMap(({ error }) => error ?? []));
@@ -119,12 +119,12 @@ describe('tenants at the same time', () => {
 
   it('a tenant that is made while a run is under way ends at the newest version', async () => {
     reset();
-    await fleet.addStep('tenant', '0006_under_way', counted('under_way'));
+    await fleet.addStep('tenant', '9006_under_way', counted('under_way'));
     const run = fleet.control.runner.up({ parallel: 1 });
     await until(() => traces.applied >= 2, 'the run to be under way');
     await fleet.onboard('in_between');
     await run;
-    expect((await fleet.ledger())['tenant_in_between']).toContain('0006_under_way');
+    expect((await fleet.ledger())['tenant_in_between']).toContain('9006_under_way');
     expect(statusOf(await fleet.control.runner.plan()).pending).toBe(0);
   });
 });

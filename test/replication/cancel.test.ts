@@ -103,20 +103,27 @@ describe('a unit of work that nobody waits for any more', () => {
     expect(tainted()).toBe(before);
   });
 
-  it('does not begin when its caller left while it waited for a connection', async () => {
+  it('sends nothing when its caller left while it waited for a connection', async () => {
     const { db } = service.tenantry.data;
+    const staying = scopeWith(new AbortController().signal);
     const holding = Array.from({ length: 3 }, () =>
-      db.read(tenant.scope, (session) => session.query('select pg_sleep(0.6)')),
+      db.read(staying, (session) => session.query('select pg_sleep(0.6)')),
     );
+    await until(() => db.nodes().find(({ role }) => role === 'primary')?.pool.inUse === 3);
     const caller = new AbortController();
+    let spent = 0;
+    const leaving = scopeWith(caller.signal);
+    const noting = { ...leaving.consistency, spent: () => void (spent += 1) };
+    const reading = db.read({ ...leaving, consistency: noting }, (session) => session.query('select 1'));
     let begun = false;
-    const waiting = db.read(scopeWith(caller.signal), async () => {
+    const writing = db.write(leaving, async () => {
       begun = true;
     });
     caller.abort();
-    await expect(waiting).rejects.toMatchObject({ code: 'client_closed_request' });
+    await expect(reading).rejects.toMatchObject({ code: 'client_closed_request' });
+    await expect(writing).rejects.toMatchObject({ code: 'client_closed_request' });
     await Promise.all(holding);
-    expect(begun).toBe(false);
+    expect([spent, begun]).toEqual([0, false]);
   });
 
   it('never takes another one with it, however close its end is', async () => {
@@ -124,9 +131,9 @@ describe('a unit of work that nobody waits for any more', () => {
     const before = tainted();
     const doomed = async (n: number) => {
       const caller = new AbortController();
-      // It ends by itself after 120 ms, at about the time at which it is cancelled.
-      setTimeout(() => caller.abort(), 105 + (n % 30));
-      return outcomeOf(() => db.read(scopeWith(caller.signal), (s) => s.query('select pg_sleep(0.12)')));
+      // It ends by itself after 200 ms, at about the time at which it is cancelled.
+      setTimeout(() => caller.abort(), 185 + (n % 30));
+      return outcomeOf(() => db.read(scopeWith(caller.signal), (s) => s.query('select pg_sleep(0.2)')));
     };
     const innocent = () => db.read(tenant.scope, (session) => session.query('select pg_sleep(0.01)'));
     const outcomes = await Promise.all(

@@ -10,6 +10,7 @@ import {
   type TestTenantry,
   useTenantry,
 } from '../support/tenantry.ts';
+import { until } from '../support/until.ts';
 
 const own = useCluster({ replicas: 1 });
 
@@ -24,8 +25,9 @@ interface Product {
   stock: number;
 }
 
-const fromPrimary = 'primary; reason=read-after-write';
+const fromPrimary = 'primary; reason=behind';
 const fromReplica = /^replica-1; reason=(fresh|caught-up); lag=\d+$/;
+const ofOwnWrite = /^replica-1; reason=caught-up; lag=\d+$/;
 
 async function insert(client: request.Agent, sku: string): Promise<Product> {
   const answer = await client
@@ -73,6 +75,46 @@ describe.each(['shared', 'schema'] as const)('with replay paused, isolation %s',
     const later = await bystander.get(`/v1/products/${product.id}`).expect(200);
     expect(later.headers['served-by']).toMatch(fromReplica);
     expect(later.body).toMatchObject({ stock: 7 });
+  });
+
+  it('the replica answers the writer as soon as it has the write, and is asked rather than waited for', async () => {
+    let stock = 100;
+    const pair = async (between: () => Promise<void>) => {
+      stock += 1;
+      await tenant.client.patch(`/v1/products/${product.id}`).send({ stock }).expect(200);
+      await between();
+      const { body, headers } = await tenant.client.get(`/v1/products/${product.id}`).expect(200);
+      expect(body).toMatchObject({ stock });
+      return String(headers['served-by']);
+    };
+    expect(await pair(() => own.cluster.caughtUp())).toMatch(ofOwnWrite);
+    await own.cluster.pauseReplay(0, async () => {
+      expect(await pair(async () => undefined)).toBe(fromPrimary);
+    });
+    // At once: long before the monitor, which asks twice a second, can know that the replica has it.
+    await until(
+      async () => ofOwnWrite.test(await pair(async () => undefined)),
+      'the replica to be read at once',
+    );
+  });
+
+  it('a write of unknown outcome keeps its actor at the primary, and nobody else', async () => {
+    const { slug, client, scope } = await service.onboard(`unlucky_${isolation}`, isolation);
+    const other = await colleague(service, { ...tenant, slug, client }, 'other@unlucky.test');
+    await own.cluster.caughtUp();
+    const servedBy = async (of: request.Agent) =>
+      String((await of.get('/v1/products').expect(200)).headers['served-by']);
+    expect(await servedBy(client)).toMatch(fromReplica);
+    const lost = service.tenantry.data.db.write(scope, (session) =>
+      session.query('select pg_terminate_backend(pg_backend_pid())'),
+    );
+    await expect(lost).rejects.toMatchObject({ code: 'unavailable' });
+    await replicasFresh(service);
+    expect(await servedBy(client)).toBe('primary; reason=read-after-write');
+    await insert(client, 'U-1');
+    await own.cluster.caughtUp();
+    expect(await servedBy(client)).toBe('primary; reason=read-after-write');
+    expect(await servedBy(other)).toMatch(fromReplica);
   });
 
   it('a write binds its actor and nobody else', async () => {
@@ -231,7 +273,7 @@ describe('the window', () => {
     await own.cluster.caughtUp();
     clock.advance(30_000);
     await replicasFresh(windowed);
-    expect((await read()).headers['served-by']).toBe(fromPrimary);
+    expect((await read()).headers['served-by']).toMatch(ofOwnWrite);
     clock.advance(61_000);
     await replicasFresh(windowed);
     const later = await read();

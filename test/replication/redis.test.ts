@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, it } from '@jest/globals';
 import type request from 'supertest';
+import type { Overrides } from '../../src/build.ts';
+import { createTestClock } from '../support/clock.ts';
 import { useCluster } from '../support/own-cluster.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 import { describeWith } from '../support/require-server.ts';
@@ -16,6 +18,8 @@ import { until } from '../support/until.ts';
 const minute = '60000';
 /** One that ends within a test. */
 const shortMs = 1500;
+/** For how much longer than the window a position is kept. */
+const lossMs = 300_000;
 
 describeWith('redis', 'two processes that share a Redis', (program) => {
   const own = useCluster({ replicas: 1 });
@@ -31,15 +35,16 @@ describeWith('redis', 'two processes that share a Redis', (program) => {
   async function withTwo<T>(
     windowMs: string,
     fn: (writer: TestTenantry, reader: TestTenantry) => Promise<T>,
+    overrides: Overrides = {},
   ): Promise<T> {
     const env = {
       REDIS_URL: redis.url,
       READ_AFTER_WRITE_WINDOW_MS: windowMs,
       MAX_REPLICA_LAG_MS: windowMs,
     };
-    const writer = await startTenantry(own.database, { env });
+    const writer = await startTenantry(own.database, { env, overrides });
     try {
-      const reader = await startTenantry(own.database, { env });
+      const reader = await startTenantry(own.database, { env, overrides });
       try {
         // The first process that meets a Redis takes it for one that has forgotten everything.
         await redis.command('DEL', 'tenantry:new');
@@ -95,15 +100,51 @@ describeWith('redis', 'two processes that share a Redis', (program) => {
     });
   });
 
-  it('is forgotten after one window, keys included', async () => {
-    await withTwo(String(shortMs), async (writer, reader) => {
+  const insert = ({ client }: TestTenant) =>
+    client.post('/v1/products').send({ sku: 'W-1', name: 'x', priceCents: 1, stock: 1 }).expect(201);
+
+  /** Lets time pass for what Redis knows of the tenant's owner. */
+  async function age({ id, scope }: TestTenant, ms: number): Promise<void> {
+    const key = `tenantry:wrote:${id}/user/${scope.actor.id}`;
+    const leftMs = Number((await redis.command('PTTL', key)).slice(1));
+    expect(leftMs).toBeGreaterThan(ms);
+    expect(leftMs).toBeLessThanOrEqual(Number(minute) + lossMs);
+    expect(await redis.command('PEXPIRE', key, String(leftMs - ms))).toBe(':1\r\n');
+  }
+
+  it('is forgotten after one window', async () => {
+    await withTwo(minute, async (writer, reader) => {
       const tenant = await writer.onboard('redis_window', 'schema');
+      await insert(tenant);
       await settled(reader);
-      await pair(tenant.client, at(reader, tenant), 'W-1');
-      const keys = async () => (await redis.command('KEYS', `*${tenant.id}*`)).split('\r\n').length;
-      expect(await keys()).toBeGreaterThan(2);
-      await until(async () => (await keys()) === 2, 'the keys to be gone'); // an empty list, and what is behind it
+      await age(tenant, 61_000);
+      const { headers } = await at(reader, tenant).get('/v1/products').expect(200);
+      expect(headers['served-by']).toMatch(/^replica-1; reason=fresh/);
     });
+  });
+
+  it('is not forgotten while the primary is lost, however long that takes', async () => {
+    const clock = createTestClock();
+    await withTwo(
+      minute,
+      async (writer, reader) => {
+        const tenant = await writer.onboard('redis_standstill', 'shared');
+        await settled(reader);
+        try {
+          await own.cluster.pauseReplay(0, async () => {
+            await insert(tenant);
+            await own.cluster.kill('primary');
+            await until(() => reader.tenantry.data.db.nodes()[0]?.state === 'down', 'the loss to be seen');
+            clock.advance(61_000);
+            await age(tenant, 61_000);
+            await at(reader, tenant).get('/v1/products').expect(503);
+          });
+        } finally {
+          await own.cluster.restart('primary');
+        }
+      },
+      { clock },
+    );
   });
 
   it('without Redis nothing fails and no write is missed; with it again, the replica is read again', async () => {
@@ -143,7 +184,7 @@ describeWith('redis', 'two processes that share a Redis', (program) => {
         // No read before both have found it again: what a process has read at the primary, it remembers by itself.
         await until(async () => {
           const clients = await redis.command('CLIENT', 'LIST');
-          return clients.split('name=tenantry').length === 3;
+          return clients.split('name=tenantry ').length === 3;
         }, 'both processes to be connected');
         await at(reader, tenant)
           .get(`/v1/products/${(body as { id: string }).id}`)
@@ -169,7 +210,7 @@ describeWith('redis', 'two processes that share a Redis', (program) => {
 
   it('with Redis frozen nothing fails, nothing waits long and no write is missed', async () => {
     await withTwo(minute, async (writer, reader) => {
-      const tenant = await writer.onboard('redis_frozen', 'shared');
+      const tenant = await writer.onboard('redis_frozen', 'shared', { requestsPerMinute: 1000 });
       await settled(reader);
       await own.cluster.pauseReplay(0, async () => {
         await redis.whilePaused(async () => {
@@ -183,6 +224,39 @@ describeWith('redis', 'two processes that share a Redis', (program) => {
           expect((await pair(tenant.client, at(reader, tenant), `F-${n}`)).status).toBe(200);
         }
       });
+    });
+  });
+
+  it('requests of a tenant and wrong passwords are counted together, and go on being counted without Redis', async () => {
+    await withTwo(String(shortMs), async (one, other) => {
+      const tenant = await one.onboard('redis_limits', 'shared', { requestsPerMinute: 6 });
+      const left = async (process: TestTenantry) => {
+        const { headers } = await at(process, tenant).get('/v1/products');
+        return Number(/r=(\d+)/.exec(String(headers['ratelimit']))?.[1]);
+      };
+      expect([await left(one), await left(other), await left(one)]).toEqual([4, 3, 2]);
+      const guess = (process: TestTenantry) =>
+        process
+          .api()
+          .post('/v1/auth/login')
+          .set('X-Tenant-ID', tenant.slug)
+          .send({ email: tenant.ownerEmail, password: 'wrong' });
+      for (let n = 0; n < 5; n += 1) {
+        await guess(one).expect(401);
+        await guess(other).expect(401);
+      }
+      await guess(one).expect(429);
+      expect(await redis.command('KEYS', 'tenantry:*')).not.toContain(tenant.ownerEmail);
+
+      await redis.kill();
+      // Each for itself, from the beginning; nobody is refused because Redis is gone.
+      expect([await left(one), await left(one), await left(other)]).toEqual([5, 4, 5]);
+      await guess(one).expect(401);
+      await redis.restart();
+      await until(async () => {
+        await left(one);
+        return (await redis.command('KEYS', 'tenantry:requests:*')) !== '*0\r\n';
+      }, 'Redis to count again');
     });
   });
 

@@ -242,7 +242,7 @@ describe('a unit that writes', () => {
 
   it('is told the position of its commit, and one that failed is not', async () => {
     const told: bigint[] = [];
-    const committed = ({ lsn }: { lsn: bigint }) => void told.push(lsn);
+    const committed = (position: { lsn: bigint } | undefined) => void told.push(position?.lsn ?? 0n);
     await run('writeUnit', (session) => insert(session, 1), { committed });
     await run('writeOneUnit', (session) => insert(session, 2), { committed });
     await expect(run('writeUnit', (session) => insert(session, 2), { committed })).rejects.toThrow();

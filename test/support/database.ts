@@ -10,6 +10,17 @@ export function testPostgres(): TestPostgres {
   return JSON.parse(text) as TestPostgres;
 }
 
+const users = new WeakMap<TestDatabase, (() => Promise<void>)[]>();
+
+/** Jest runs afterAll() in the order of definition: who works on a database must have stopped before it is gone. */
+export function beforeDrop(database: TestDatabase, stop: () => Promise<void>): void {
+  users.set(database, [...(users.get(database) ?? []), stop]);
+}
+
+export async function stopUsers(database: TestDatabase): Promise<void> {
+  for (const stop of users.get(database) ?? []) await stop();
+}
+
 let made = 0;
 
 /**
@@ -23,6 +34,7 @@ export function useDatabase({ empty = false } = {}): TestDatabase {
   const database = testDatabase(testPostgres(), name);
   beforeAll(() => createClone(testPostgres(), name, empty ? 'template0' : templateDatabase));
   afterAll(async () => {
+    await stopUsers(database);
     await query(testPostgres().primaryUrl, `drop database if exists ${name} with (force)`);
   });
   return database;

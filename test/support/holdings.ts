@@ -7,6 +7,7 @@ export interface Holdings {
   users: Holding;
   products: Holding;
   orders: Holding;
+  'api-keys': Holding;
 }
 
 export interface Holding {
@@ -15,6 +16,8 @@ export interface Holding {
 }
 
 export type Resource = 'users' | 'products' | 'orders';
+/** What can be had of a tenant by an id and cannot be restored stands apart. */
+export type Held = Resource | 'api-keys';
 
 /** Values that no two tenants share, so that a filter for one shows whose row was found. */
 export const skuOf = (slug: string, state: keyof Holding) => `${state}-${slug}`;
@@ -49,7 +52,7 @@ export function useHoldings(service: TestTenantry) {
 export async function createHoldings(tenant: TestTenant): Promise<Holdings> {
   const { client, slug } = tenant;
 
-  async function make(resource: Resource, body: (state: keyof Holding) => object): Promise<Holding> {
+  async function make(resource: Held, body: (state: keyof Holding) => object): Promise<Holding> {
     const create = async (state: keyof Holding) => {
       const answer = await client.post(`/v1/${resource}`).send(body(state)).expect(201);
       return (answer.body as { id: string }).id;
@@ -70,5 +73,6 @@ export async function createHoldings(tenant: TestTenant): Promise<Holdings> {
     customerId: users.live,
     lines: [{ productId: products.live, quantity: 1 }],
   }));
-  return { tenant, users, products, orders };
+  const keys = await make('api-keys', (state) => ({ name: `${state}-${slug}`, scopes: ['read'] }));
+  return { tenant, users, products, orders, 'api-keys': keys };
 }

@@ -14,6 +14,7 @@ export interface Client {
   get<Body = Record<string, unknown>>(path: string): Promise<Answer<Body>>;
   post<Body = Record<string, unknown>>(path: string, body?: unknown): Promise<Answer<Body>>;
   patch<Body = Record<string, unknown>>(path: string, body: unknown): Promise<Answer<Body>>;
+  delete(path: string): Promise<Answer>;
 }
 
 /** @param baseUrl such as `http://127.0.0.1:3000` */
@@ -36,6 +37,7 @@ export function createClient(baseUrl: string, headers: Record<string, string> = 
     get: (path) => send('GET', path),
     post: (path, body) => send('POST', path, body),
     patch: (path, body) => send('PATCH', path, body),
+    delete: (path) => send('DELETE', path),
   };
 }
 

@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { type Cluster, startCluster } from '../../cluster/cluster.ts';
 import { createClone, type TestDatabase, testDatabase } from './clone.ts';
+import { stopUsers } from './database.ts';
 import { makeTemplate } from './provider.ts';
 
 /** A cluster of one test file, which may pause, cut off and kill its servers, with a migrated database on it. */
@@ -29,6 +30,7 @@ export function useCluster({ replicas }: { replicas: number }): OwnCluster {
     database = testDatabase(cluster, name);
   });
   afterAll(async () => {
+    await stopUsers(own.database);
     await cluster?.stop();
   });
 
@@ -36,7 +38,7 @@ export function useCluster({ replicas }: { replicas: number }): OwnCluster {
     if (part === undefined) throw new Error('The cluster is started in beforeAll');
     return part;
   };
-  return {
+  const own: OwnCluster = {
     get cluster() {
       return started(cluster);
     },
@@ -49,4 +51,5 @@ export function useCluster({ replicas }: { replicas: number }): OwnCluster {
       caughtUp: () => started(cluster).caughtUp(),
     },
   };
+  return own;
 }

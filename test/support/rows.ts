@@ -33,6 +33,19 @@ export function allRows(database: TestDatabase): Promise<AnyRow[]> {
   });
 }
 
+/** Without the audit: what is refused may stand there, and what is done must. */
+export function withoutEvents(rows: readonly AnyRow[]): AnyRow[] {
+  return rows.filter(({ place }) => !place.endsWith('.audit_events'));
+}
+
+/** What the audit was told between the two. */
+export function newEvents(before: readonly AnyRow[], after: readonly AnyRow[]): AnyRow[] {
+  const known = new Set(before.map(({ place, row }) => `${place} ${row.id}`));
+  return after.filter(
+    ({ place, row }) => place.endsWith('.audit_events') && !known.has(`${place} ${row.id}`),
+  );
+}
+
 /** Without those of one tenant. */
 export async function othersRows(database: TestDatabase, tenantId: string): Promise<AnyRow[]> {
   return (await allRows(database)).filter(({ row }) => row.tenant_id !== tenantId);

@@ -3,8 +3,8 @@ import { pino } from 'pino';
 import request from 'supertest';
 import { build, type Overrides, type Tenantry } from '../../src/build.ts';
 import { loadConfig } from '../../src/config.ts';
-import type { Isolation, TenantScope } from '../../src/db/index.ts';
-import type { TestDatabase } from './database.ts';
+import type { Isolation, TenantLimits, TenantScope } from '../../src/db/index.ts';
+import { beforeDrop, type TestDatabase } from './database.ts';
 import { until } from './until.ts';
 import type { Answer } from './wire.ts';
 
@@ -17,7 +17,7 @@ export interface TestTenantry {
   /** With an operator's token. */
   operator(): request.Agent;
   /** Onboards a tenant through the admin API and logs its owner in. */
-  onboard(slug: string, isolation: Isolation): Promise<TestTenant>;
+  onboard(slug: string, isolation: Isolation, limits?: TenantLimits): Promise<TestTenant>;
   login(slug: string, email: string, password: string): Promise<request.Agent>;
 }
 
@@ -59,12 +59,13 @@ export function useTenantry(
   options: { env?: Record<string, string>; overrides?: Overrides } = {},
 ): TestTenantry {
   let running: TestTenantry | undefined;
+  let stopping: Promise<void> | undefined;
+  const stop = async () => (stopping ??= running?.tenantry.stop());
   beforeAll(async () => {
     running = await startTenantry(database, options);
   });
-  afterAll(async () => {
-    await running?.tenantry.stop();
-  });
+  afterAll(stop);
+  beforeDrop(database, stop);
   const get = () => {
     if (running === undefined) throw new Error('Tenantry is started in beforeAll');
     return running;
@@ -76,7 +77,7 @@ export function useTenantry(
     api: () => get().api(),
     admin: () => get().admin(),
     operator: () => get().operator(),
-    onboard: (slug, isolation) => get().onboard(slug, isolation),
+    onboard: (slug, isolation, limits) => get().onboard(slug, isolation, limits),
     login: (slug, email, secret) => get().login(slug, email, secret),
   };
 }
@@ -111,11 +112,11 @@ export async function startTenantry(
     async login(slug, email, secret) {
       return api().auth((await tokensOf(slug, email, secret)).accessToken, { type: 'bearer' });
     },
-    async onboard(slug, isolation) {
+    async onboard(slug, isolation, limits = {}) {
       const ownerEmail = `owner@${slug.replaceAll('_', '-')}.test`;
       await asOperator()
         .post('/admin/v1/tenants')
-        .send({ slug, name: slug, isolation, owner: { email: ownerEmail, password } })
+        .send({ slug, name: slug, isolation, owner: { email: ownerEmail, password }, limits })
         .expect(201);
       const { accessToken, refreshToken } = await tokensOf(slug, ownerEmail, password);
       const entry = await tenantry.data.directory.find(slug);

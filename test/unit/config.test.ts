@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
-import { ConfigError, exampleEnv, loadConfig, printConfig, settings } from '../../src/config.ts';
+import { ConfigError, exampleEnv, loadConfig, printConfig } from '../../src/config.ts';
+import { settings } from '../../src/settings.ts';
 
 const good = {
   DATABASE_URL: 'postgresql://tenantry_app:secret@127.0.0.1:5432/tenantry',

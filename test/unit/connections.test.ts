@@ -21,6 +21,6 @@ describe('the connections of a process', () => {
     const pool = { DATABASE_POOL_MAX: 10, DATABASE_ADMIN_URL: undefined };
     expect(await connectionBudget(pool, db)).toEqual({ needed: 11, max: 97, open: 3, processes: 8 });
     const both = { ...pool, DATABASE_ADMIN_URL: 'postgresql://admin' };
-    expect(await connectionBudget(both, db)).toMatchObject({ needed: 19, processes: 5 });
+    expect(await connectionBudget(both, db)).toMatchObject({ needed: 23, processes: 4 });
   });
 });

@@ -79,16 +79,33 @@ describe('what actors have seen', () => {
     expect(store.find(scopeOf(1, 'writer'))).toBeUndefined();
   });
 
-  it('is for the primary alone for one window after each write, whatever is seen meanwhile', () => {
+  it('is the furthest of what was written and seen, whichever came last', () => {
+    const { store } = storeAt(5000);
+    void store.wrote(scopeOf(1, 'a'), at(7n));
+    expect(store.find(scopeOf(1, 'a'))).toEqual({ position: at(7n) });
+    store.saw(scopeOf(1, 'a'), at(5n));
+    expect(store.find(scopeOf(1, 'a'))).toEqual({ position: at(7n) });
+    store.saw(scopeOf(1, 'a'), at(9n));
+    void store.wrote(scopeOf(1, 'a'), at(8n));
+    expect(store.find(scopeOf(1, 'a'))).toEqual({ position: at(9n) });
+    void store.wrote(scopeOf(1, 'a'), at(2n, 2));
+    store.saw(scopeOf(1, 'a'), at(99n, 1));
+    expect(store.find(scopeOf(1, 'a'))).toEqual({ position: at(2n, 2) });
+  });
+
+  it('is for the primary alone for one window after a write of unknown position, whatever comes after it', () => {
     const { store, advance } = storeAt(5000);
     void store.wrote(scopeOf(1, 'a'), at(7n));
-    advance(4000);
-    store.saw(scopeOf(1, 'a'), at(9n));
-    expect(store.find(scopeOf(1, 'a'))).toEqual({ position: undefined });
     advance(1000);
-    expect(store.find(scopeOf(1, 'a'))).toEqual({ position: at(9n) });
     void store.wrote(scopeOf(1, 'a'), undefined);
     expect(store.find(scopeOf(1, 'a'))).toEqual({ position: undefined });
+    advance(4000);
+    store.saw(scopeOf(1, 'a'), at(9n));
+    void store.wrote(scopeOf(1, 'a'), at(11n));
+    advance(999);
+    expect(store.find(scopeOf(1, 'a'))).toEqual({ position: undefined });
+    advance(1);
+    expect(store.find(scopeOf(1, 'a'))).toEqual({ position: at(11n) });
   });
 
   it('takes no more room than the actors of one window need', () => {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import jwt from 'jsonwebtoken';
 import { createPasswords } from '../../src/auth/passwords.ts';
-import { may, roles } from '../../src/auth/roles.ts';
+import { actions, may, roles } from '../../src/auth/roles.ts';
+import { secretKey } from '../../src/auth/signing-keys.ts';
 import { createTokens } from '../../src/auth/tokens.ts';
 import { createTestClock } from '../support/clock.ts';
 
@@ -29,19 +30,19 @@ describe('passwords', () => {
 
 describe('access tokens', () => {
   const clock = createTestClock();
-  const tokens = createTokens({ secret, ttlS: 900, clock });
-  const claims = { userId: 'u', tenantId: 't', role: 'member' };
+  const tokens = createTokens({ keys: [secretKey(secret)], ttlS: 900, clock });
+  const claims = { userId: 'u', tenantId: 't', role: 'member', credentialsVersion: 3 };
   const valid = { sub: 'u', tid: 't', role: 'member', iss: 'tenantry', aud: 'tenantry' };
   const header = { alg: 'HS256' as const, typ: 'at+jwt' };
 
   it('carry user, tenant and role', () => {
-    expect(tokens.verifyUser(tokens.signUser(claims))).toEqual(claims);
+    expect(tokens.verifyTenant(tokens.signUser(claims))).toEqual({ kind: 'user', ...claims });
   });
 
   it('end after their life', () => {
     const token = tokens.signUser(claims);
     clock.advance(901_000);
-    expect(() => tokens.verifyUser(token)).toThrow('not valid or has expired');
+    expect(() => tokens.verifyTenant(token)).toThrow('not valid or has expired');
   });
 
   it.each<[string, string]>([
@@ -59,18 +60,14 @@ describe('access tokens', () => {
     ['without a tenant', jwt.sign({ ...valid, tid: undefined }, secret, { header, expiresIn: 60 })],
     ['that is none', 'a.b.c'],
   ])('%s are refused', (_what, token) => {
-    expect(() => tokens.verifyUser(token)).toThrow(expect.objectContaining({ code: 'unauthenticated' }));
+    expect(() => tokens.verifyTenant(token)).toThrow(expect.objectContaining({ code: 'unauthenticated' }));
   });
 });
 
 describe('roles', () => {
   it('allow more the higher they are, and nothing to who has none', () => {
-    const counts = roles.map(
-      (role) =>
-        (['read', 'write', 'manage-users', 'manage-owners'] as const).filter((action) => may(role, action))
-          .length,
-    );
-    expect(counts).toEqual([4, 3, 2, 1]);
+    const counts = roles.map((role) => actions.filter((action) => may(role, action)).length);
+    expect(counts).toEqual([7, 6, 2, 1]);
     expect(may(undefined, 'read')).toBe(false);
     expect(may('constructor', 'read')).toBe(false);
   });

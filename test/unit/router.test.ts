@@ -38,7 +38,7 @@ function replica(id: number, more: Partial<NodeView> = {}): NodeView {
 }
 
 function demand(more: Partial<Demand> = {}): Demand {
-  return { level: { kind: 'session' }, wrote: false, position: undefined, ...more };
+  return { level: { kind: 'session' }, unknownWrite: false, position: undefined, ...more };
 }
 
 const at = (lsn: bigint, timeline = 1) => ({ lsn, timeline });
@@ -51,7 +51,8 @@ describe('route()', () => {
     ['no-fresh-replica', demand(), [primary, replica(1, { state: 'stale' })], 'primary'],
     ['no-fresh-replica', demand(), [primary, replica(1, { state: 'unknown' })], 'primary'],
     ['no-fresh-replica', demand(), [primary, replica(1, { state: 'down' })], 'primary'],
-    ['read-after-write', demand({ wrote: true }), [primary, replica(1)], 'primary'],
+    ['read-after-write', demand({ unknownWrite: true }), [primary, replica(1)], 'primary'],
+    ['read-after-write', demand({ unknownWrite: true, position: at(1n) }), [primary, replica(1)], 'primary'],
     ['caught-up', demand({ position: at(100n) }), [primary, replica(1)], 'replica-1'],
     ['caught-up', demand({ position: at(101n) }), [primary, replica(1)], 'replica-1'],
     [
@@ -123,7 +124,7 @@ describe('route()', () => {
     const position = fc.option(fc.record({ timeline: fc.integer({ min: 1, max: 2 }), lsn }), {
       nil: undefined,
     });
-    const wanted = fc.record({ level, wrote: fc.boolean(), position });
+    const wanted = fc.record({ level, unknownWrite: fc.boolean(), position });
     fc.assert(
       fc.property(
         fc.constantFrom('read' as const, 'write' as const),
@@ -149,7 +150,7 @@ describe('route()', () => {
           expect(['down', 'unknown']).not.toContain(node?.state);
           if (asked.level.kind === 'session') {
             expect(node?.state).toBe('fresh');
-            expect(asked.wrote).toBe(false);
+            expect(asked.unknownWrite).toBe(false);
           }
           if (asked.level.kind === 'bounded')
             expect(node?.provenMs).toBeLessThanOrEqual(asked.level.maxLagMs);

@@ -13,7 +13,7 @@ export function clusterRoutes(nodes: () => readonly NodeFigures[]): Router {
   return router;
 }
 
-function nodeView({ name, role, state, lagMs, lagBytes, position, timeline, pool }: NodeFigures) {
+function nodeView({ name, role, state, lagMs, lagBytes, position, timeline, pool, admission }: NodeFigures) {
   return {
     name,
     role,
@@ -23,5 +23,6 @@ function nodeView({ name, role, state, lagMs, lagBytes, position, timeline, pool
     lsn: position ?? null,
     timeline: timeline ?? null,
     pool,
+    admission,
   };
 }

@@ -14,7 +14,8 @@ export async function readFleet(session: ReadSession): Promise<AppliedBySchema> 
   );
   if (!exists?.ledger) return { schemas: base, applied: new Map() };
   const tenants = await session.query<{ schema: string }>(
-    `select schema_name as schema from control.tenants where isolation = 'schema' order by created_at, id`,
+    `select schema_name as schema from control.tenants
+     where isolation = 'schema' and status not in ('purging', 'purged') order by created_at, id`,
   );
   const rows = await session.query<{ schema: string; applied: string[] }>(
     `select schema_name as schema, array_agg(migration order by migration) as applied
@@ -24,6 +25,15 @@ export async function readFleet(session: ReadSession): Promise<AppliedBySchema> 
     schemas: [...base, ...tenants.map((row) => schemaName(row.schema))],
     applied: new Map(rows.map((row) => [row.schema, row.applied])),
   };
+}
+
+/** The migrations of one schema, in order. */
+export async function appliedIn(session: ReadSession, schema: SchemaName): Promise<string[]> {
+  const rows = await session.query<{ migration: string }>(
+    'select migration from control.migration_ledger where schema_name = $1 order by migration',
+    [schema],
+  );
+  return rows.map(({ migration }) => migration);
 }
 
 /** To be called in the transaction of the migration. */

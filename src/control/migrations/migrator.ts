@@ -1,7 +1,14 @@
 import createKnex, { type Knex } from 'knex';
 import type { ClientBase } from 'pg';
 import type { Clock } from '../../clock.ts';
-import { type SchemaName, sessionOn, type Tenant, tenantContext, type WriteSession } from '../../db/index.ts';
+import {
+  type Author,
+  type SchemaName,
+  sessionOn,
+  type Tenant,
+  tenantContext,
+  type WriteSession,
+} from '../../db/index.ts';
 import { unavailable } from '../../errors.ts';
 import { createLadder, type LadderName } from './ladder.ts';
 import { recordApplied } from './ledger.ts';
@@ -11,8 +18,17 @@ import { recordApplied } from './ledger.ts';
  * connections of its own: what a migration does to its session never reaches the serving pool.
  */
 export interface Migrator {
-  /** One transaction whose unqualified names mean `schema`. Rolled back as a whole when `fn` throws. */
-  inSchema<T>(schema: SchemaName, fn: (work: SchemaWork) => Promise<T>): Promise<T>;
+  /**
+   * One transaction whose unqualified names mean `schema`. Rolled back as a whole when `fn` throws.
+   *
+   * @param options `lockTimeoutMs` instead of that of all transactions; `idleMs`: the server ends the transaction when it
+   *   has not heard of us for so long, default never
+   */
+  inSchema<T>(
+    schema: SchemaName,
+    fn: (work: SchemaWork) => Promise<T>,
+    options?: { lockTimeoutMs?: number; idleMs?: number },
+  ): Promise<T>;
   steps(): Promise<Record<LadderName, string[]>>;
   stop(): Promise<void>;
 }
@@ -24,10 +40,16 @@ export interface SchemaWork {
    * @throws AppError unavailable while another runner is at work here
    */
   createSchema(options?: { ifMissing?: boolean }): Promise<void>;
+  /** With all that is in it, and its place in the ledger. @throws AppError unavailable while a runner is at work here */
+  dropSchema(): Promise<void>;
   /** Applies what is pending and returns its names. @throws AppError unavailable while another runner is at work here */
   climb(): Promise<string[]>;
-  /** Of the control plane, with qualified names; or, with a tenant, of that tenant in this schema. */
-  session(tenant?: Tenant): Promise<WriteSession>;
+  /**
+   * Of the control plane, with qualified names; or, with a tenant, of that tenant in this schema.
+   *
+   * @param author whom the audit names; the system by default
+   */
+  session(tenant?: Tenant, author?: Author): Promise<WriteSession>;
 }
 
 export interface MigratorOptions {
@@ -60,26 +82,39 @@ export function createMigrator(options: MigratorOptions): Migrator {
     log: { warn: silent, error: silent, debug: silent, deprecate: silent },
   });
 
-  async function inSchema<T>(schema: SchemaName, fn: (work: SchemaWork) => Promise<T>): Promise<T> {
+  async function inSchema<T>(
+    schema: SchemaName,
+    fn: (work: SchemaWork) => Promise<T>,
+    limits: { lockTimeoutMs?: number; idleMs?: number } = {},
+  ): Promise<T> {
     return knex.transaction(async (trx) => {
       // A runner that is killed lets go of its locks: the server notices within half a second.
       await trx.raw(`set local client_connection_check_interval = '500ms'`);
-      await trx.raw(`set local lock_timeout = ${lockTimeoutMs}`);
+      await trx.raw(`set local lock_timeout = ${limits.lockTimeoutMs ?? lockTimeoutMs}`);
+      if (limits.idleMs !== undefined) {
+        await trx.raw(`set local idle_in_transaction_session_timeout = ${limits.idleMs}`);
+      }
       await trx.raw(`set local search_path = "${schema}", pg_temp`);
       return fn(workIn(trx, schema));
     });
   }
 
   function workIn(trx: Knex.Transaction, schema: SchemaName): SchemaWork {
-    const session = async (tenant?: Tenant) => {
+    const session = async (tenant?: Tenant, author?: Author) => {
       if (tenant !== undefined) await trx.raw(tenantContext(tenant));
-      return sessionOn(await connectionOf(trx), tenant);
+      return sessionOn(await connectionOf(trx), tenant, author);
     };
     return {
       async createSchema({ ifMissing = false } = {}) {
         await claim(schema, await session());
         await trx.raw(`create schema ${ifMissing ? 'if not exists ' : ''}"${schema}"`);
         if (schema !== 'control') await trx.raw(`grant usage on schema "${schema}" to tenantry_app`);
+      },
+      async dropSchema() {
+        const control = await session();
+        await claim(schema, control);
+        await trx.raw(`drop schema if exists "${schema}" cascade`);
+        await control.query('delete from control.migration_ledger where schema_name = $1', [schema]);
       },
       climb: async () => climb(trx, schema, await session()),
       session,

@@ -29,9 +29,11 @@ export interface RunnerOptions {
   database: ControlDatabase;
   migrator: Migrator;
   clock: Clock;
+  /** Makes the tables of the job queue, or brings them up to date; it has migrations of its own. */
+  installQueue: () => Promise<void>;
 }
 
-export function createRunner({ database, migrator, clock }: RunnerOptions): Runner {
+export function createRunner({ database, migrator, clock, installQueue }: RunnerOptions): Runner {
   async function plan(): Promise<SchemaPlan[]> {
     return planFleet(await database.read(readFleet), await migrator.steps());
   }
@@ -61,6 +63,7 @@ export function createRunner({ database, migrator, clock }: RunnerOptions): Runn
   async function up({ parallel = 4, onProgress, signal }: UpOptions = {}): Promise<RunReport> {
     const startedMs = clock.monotonicMs();
     const plans = await plan();
+    await installQueue();
     const results: SchemaResult[] = [];
     const take = async (item: SchemaPlan, skip: string | undefined) => {
       const result = skip === undefined ? await migrate(item) : skipped(item, skip);

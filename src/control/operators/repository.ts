@@ -22,14 +22,15 @@ export async function hasOperators(session: ReadSession): Promise<boolean> {
   return rows[0]?.there === true;
 }
 
-/** Two processes that start at once make one operator: the second insert does nothing. */
+/** Two processes that start at once make one operator: the second insert does nothing and answers undefined. */
 export async function insertOperator(
   session: WriteSession,
   { email, passwordHash }: Omit<Operator, 'id'>,
-): Promise<void> {
-  await session.query(
+): Promise<string | undefined> {
+  const rows = await session.query<{ id: string }>(
     `insert into control.operators (id, email, password_hash) values ($1, $2, $3)
-     on conflict (email) do nothing`,
+     on conflict (email) do nothing returning id`,
     [uuidv7(), email, passwordHash],
   );
+  return rows[0]?.id;
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { maxPasswordBytes } from '../../auth/passwords.ts';
 import { isUuid, slugPattern } from '../../db/index.ts';
+import type { TenantStatus } from './lifecycle.ts';
 
 /** Names that mean something else in a URL, a schema or a support call. */
 const reserved = new Set([
@@ -26,13 +27,15 @@ export const slugSchema = z
 const positive = z.int().min(1).max(1_000_000_000);
 
 /** What a tenant may use. Kept with the tenant; absent means no limit. */
-const limitsSchema = z.strictObject({
+export const limitsSchema = z.strictObject({
   requestsPerMinute: positive.optional(),
   concurrentRequests: positive.optional(),
   rows: positive.optional(),
   users: positive.optional(),
   apiKeys: positive.optional(),
 });
+
+const reasonSchema = z.string().trim().min(3).max(500);
 
 export const createTenantSchema = z.strictObject({
   slug: slugSchema,
@@ -54,14 +57,46 @@ export const createTenantSchema = z.strictObject({
 });
 export type CreateTenant = z.output<typeof createTenantSchema>;
 
+/** Merged into what is there: a field that is left out stays as it is. */
+export const patchTenantSchema = z
+  .strictObject({
+    name: createTenantSchema.shape.name.optional(),
+    /** All of them anew. */
+    limits: limitsSchema.optional(),
+    /** While there is one the tenant cannot be purged; null ends it. */
+    legalHold: z.strictObject({ reason: reasonSchema }).nullable().optional(),
+  })
+  .refine((changes) => Object.keys(changes).length > 0, 'At least one field is needed.');
+export type PatchTenant = z.output<typeof patchTenantSchema>;
+
+export const moveTenantSchema = z.strictObject({ isolation: z.enum(['shared', 'schema']) });
+export type MoveTenant = z.output<typeof moveTenantSchema>;
+
+export const purgeTenantSchema = z
+  .strictObject({
+    /** Only tells what would be deleted. */
+    dryRun: z.boolean().default(false),
+    /** Before the end of the retention. */
+    force: z.boolean().default(false),
+    reason: reasonSchema.optional(),
+  })
+  .refine(({ force, reason }) => !force || reason !== undefined, {
+    path: ['reason'],
+    message: 'force wants a reason.',
+  });
+export type PurgeTenant = z.output<typeof purgeTenantSchema>;
+
 export interface TenantView {
   id: string;
   slug: string;
   name: string;
   isolation: 'shared' | 'schema';
-  status: 'active' | 'suspended';
+  status: TenantStatus;
+  /** Of the last change of the status. */
+  statusSince: string;
+  legalHold: { reason: string } | null;
   limits: z.output<typeof limitsSchema>;
-  /** The newest migration applied to the tenant's schema. */
+  /** The newest migration applied to the tenant's schema; null once it is purged. */
   schemaVersion: string | null;
   version: number;
   createdAt: string;

@@ -15,12 +15,13 @@ export function orderRoutes(service: OrderService, lists: Lists): Router {
     createSchema: createOrderSchema,
     patchSchema: patchOrderSchema,
     listRules: orderList,
+    resource: 'orders',
     writeAction: 'write',
   });
 
   route(router, '/:id/cancel', {
     post: [
-      authorize('write'),
+      authorize('write', 'orders'),
       async (req, res) => {
         refuseBody(req);
         res.json(await service.cancel(requireScope(req), parseId(req)));

@@ -3,6 +3,7 @@ import {
   nextNumber,
   type PageRequest,
   type ReadSession,
+  type RowLimit,
   type TenantScope,
   type WriteSession,
 } from '../../db/index.ts';
@@ -25,9 +26,10 @@ export interface OrderService extends ResourceService<OrderView, CreateOrder, Pa
   cancel(scope: TenantScope, id: string): Promise<OrderView>;
 }
 
-export function createOrderService(db: Database): OrderService {
+export function createOrderService(db: Database, rowLimit: RowLimit): OrderService {
   return {
     async create(scope, { customerId, lines }) {
+      await rowLimit.require(scope, 1 + lines.length);
       return db.write(scope, async (session) => {
         if (customerId !== null) await requireCustomer(session, customerId);
         const taken = await takeStock(session, lines);

@@ -11,6 +11,7 @@ export function productRoutes(service: ProductService, lists: Lists): Router {
     createSchema: createProductSchema,
     patchSchema: patchProductSchema,
     listRules: productList,
+    resource: 'products',
     writeAction: 'write',
   });
 }

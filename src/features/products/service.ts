@@ -1,4 +1,4 @@
-import type { Database, TenantScope, WriteSession } from '../../db/index.ts';
+import type { Database, RowLimit, TenantScope, WriteSession } from '../../db/index.ts';
 import { AppError, type FieldError, notFound } from '../../errors.ts';
 import type { ResourceService } from '../../http/resource-routes.ts';
 import { products } from './repository.ts';
@@ -9,13 +9,19 @@ export interface ProductService extends ResourceService<ProductView, CreateProdu
   createMany(scope: TenantScope, input: readonly CreateProduct[]): Promise<ProductView[]>;
 }
 
-export function createProductService(db: Database): ProductService {
+export function createProductService(db: Database, rowLimit: RowLimit): ProductService {
   return {
     list: (scope, request) => db.read(scope, (session) => products.page(session, request)),
     count: (scope, where) => db.read(scope, (session) => products.count(session, where)),
     get: (scope, id) => db.read(scope, (session) => products.require(session, id)),
-    create: (scope, input) => db.writeOne(scope, (session) => products.insert(session, input)),
-    createMany: (scope, input) => db.write(scope, (session) => products.insertMany(session, input)),
+    async create(scope, input) {
+      await rowLimit.require(scope, 1);
+      return db.writeOne(scope, (session) => products.insert(session, input));
+    },
+    async createMany(scope, input) {
+      await rowLimit.require(scope, input.length);
+      return db.write(scope, (session) => products.insertMany(session, input));
+    },
     patch: (scope, id, changes) => db.writeOne(scope, (session) => products.update(session, id, changes)),
     async remove(scope, id) {
       await db.writeOne(scope, (session) => products.softDelete(session, id));

@@ -20,4 +20,7 @@ export const refreshTokens = defineTable<RefreshTokenRow>({
     expiresAt: 'timestamptz',
     usedAt: 'timestamptz',
   },
+  secret: ['tokenHash'],
+  // Logins, logouts and reuse are events of their own; the rows are their bookkeeping.
+  audit: 'none',
 });

@@ -8,6 +8,18 @@ export type Login = z.output<typeof loginSchema>;
 
 export const refreshSchema = z.strictObject({ refreshToken: z.string().max(200) });
 
+/** `everywhere` ends all sessions of the user, and the access tokens that are out. */
+export const logoutSchema = z.strictObject({
+  refreshToken: refreshSchema.shape.refreshToken,
+  everywhere: z.boolean().default(false),
+});
+
+export const changePasswordSchema = z.strictObject({
+  currentPassword: z.string().max(1000),
+  newPassword: z.string().min(12).max(1000),
+});
+export type ChangePassword = z.output<typeof changePasswordSchema>;
+
 /** RFC 6749, section 5.1, in camel case. */
 export interface TokenView {
   accessToken: string;

@@ -11,6 +11,7 @@ export function userRoutes(service: UserService, lists: Lists): Router {
     createSchema: createUserSchema,
     patchSchema: patchUserSchema,
     listRules: userList,
+    resource: 'users',
     writeAction: 'manage-users',
   });
 }

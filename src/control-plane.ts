@@ -1,0 +1,188 @@
+import { requireSetting } from './config.ts';
+import { platformAuditRoutes } from './control/audit/routes.ts';
+import { clusterRoutes } from './control/cluster/routes.ts';
+import type { Directory } from './control/directory.ts';
+import type { JobHandlers } from './control/jobs/job.ts';
+import { jobRoutes } from './control/jobs/routes.ts';
+import { createJobService, type JobService } from './control/jobs/service.ts';
+import { createJobWorker, installQueue, type JobWorker } from './control/jobs/worker.ts';
+import { createTenantKeyService, type TenantKeyService } from './control/keys/service.ts';
+import { createMigrator } from './control/migrations/migrator.ts';
+import { migrationRoutes } from './control/migrations/routes.ts';
+import { createRunner, type Runner } from './control/migrations/runner.ts';
+import { operatorRoutes } from './control/operators/routes.ts';
+import { createOperatorService } from './control/operators/service.ts';
+import { createActingService } from './control/tenants/acting.ts';
+import type { Importer } from './control/tenants/import.ts';
+import { moveHandler } from './control/tenants/move/job.ts';
+import { createMoveService, type MoveService } from './control/tenants/move/service.ts';
+import { createCertifier } from './control/tenants/purge/certificate.ts';
+import { purgeHandler } from './control/tenants/purge/job.ts';
+import { createPace } from './control/tenants/purge/pace.ts';
+import { createPurgeService, type PurgeService } from './control/tenants/purge/service.ts';
+import { tenantRoutes } from './control/tenants/routes.ts';
+import { createTenantService, type TenantService } from './control/tenants/service.ts';
+import { keyFor, tokensOf } from './credentials.ts';
+import {
+  type ControlDatabase,
+  createControlDatabase,
+  type Database,
+  schemaName,
+  type Snapshots,
+} from './db/index.ts';
+import type { CreateApiKey, NewApiKeyView } from './features/api-keys/schema.ts';
+import { insertApiKey, revokeApiKey } from './features/api-keys/service.ts';
+import { insertOwner } from './features/users/service.ts';
+import type { Mount } from './http/app.ts';
+import { authenticateOperator } from './http/authenticate.ts';
+import type { Lists } from './http/list.ts';
+import { idleErrorLog, type Kernel } from './kernel.ts';
+import { buildExporter, buildImporter } from './transfer.ts';
+
+/** What the admin API shows, and takes, of the data plane beside it. */
+interface Served {
+  db: Pick<Database, 'nodes'>;
+  snapshots: Snapshots;
+}
+
+/** What runs the platform: the role tenantry_owner, tenants and migrations. */
+export interface ControlPlane {
+  database: ControlDatabase;
+  tenants: TenantService;
+  purges: PurgeService;
+  moves: MoveService;
+  keys: TenantKeyService<CreateApiKey, NewApiKeyView>;
+  importer: Importer;
+  runner: Runner;
+  jobs: JobService;
+  /** Runs jobs in this process, once it is started. */
+  worker: JobWorker;
+  /** Makes the first operator when OPERATOR_EMAIL is set and there is none. */
+  ensureOperator(): Promise<void>;
+  /** The admin API, without what is common to both. @throws ConfigError without JWT_SECRET or JWT_KEYS */
+  mounts(lists: Lists, data: Served): Mount[];
+  stop(): Promise<void>;
+}
+
+/**
+ * @param directory told that tenants have changed; absent where no data plane is served
+ * @param nodes how far replicas are behind, for work that gives way to them
+ */
+export function buildControlPlane(
+  kernel: Kernel,
+  directory?: Directory,
+  nodes?: Database['nodes'],
+): ControlPlane {
+  const { config, clock, logger, passwords, telemetry, migrationsFolder, step } = kernel;
+  const adminUrl = requireSetting(config, 'DATABASE_ADMIN_URL');
+  const database = createControlDatabase({
+    url: adminUrl,
+    schema: schemaName('control'),
+    clock,
+    observer: telemetry.database,
+    onIdleError: idleErrorLog(logger),
+  });
+  const migrator = createMigrator({
+    adminUrl,
+    clock,
+    ...(migrationsFolder === undefined ? {} : { folder: migrationsFolder }),
+  });
+  const told = {
+    ...(directory === undefined ? {} : { directory }),
+    ...(step === undefined ? {} : { step }),
+  };
+  const tenants = createTenantService({
+    database,
+    migrator,
+    passwords,
+    insertOwner,
+    ...told,
+  });
+  const runner = createRunner({
+    database,
+    migrator,
+    clock,
+    installQueue: () => installQueue(adminUrl, logger),
+  });
+  const jobs = createJobService(database);
+  const certifier = () => createCertifier(keyFor(config, 'purge certificates'));
+  const pace = createPace({ nodes, maxLagMs: config.MAX_REPLICA_LAG_MS, clock });
+  const handlers: JobHandlers = {
+    purge: purgeHandler({ database, migrator, clock, pace, certifier, ...told }),
+    move: moveHandler({ database, migrator, clock, pace, maxLagMs: config.MAX_REPLICA_LAG_MS, ...told }),
+  };
+  const moves = createMoveService({ database, jobs, ...told });
+  const purges = createPurgeService({
+    database,
+    migrator,
+    jobs,
+    clock,
+    retentionDays: config.TENANT_RETENTION_DAYS,
+    certifier,
+    ...told,
+  });
+  const worker = createJobWorker({
+    adminUrl,
+    database,
+    handlers,
+    clock,
+    logger,
+    listen: { tenantry_tenants: () => void directory?.refresh() },
+    tend: () => moves.tend(),
+  });
+  // Commands of the CLI need no key to sign with.
+  const operators = () => createOperatorService({ database, passwords, tokens: tokensOf(kernel) });
+  const keys = createTenantKeyService({
+    tenants,
+    migrator,
+    insertKey: (session, input: CreateApiKey) => insertApiKey(session, input, { userId: null, clock }),
+    revokeKey: revokeApiKey,
+  });
+
+  return {
+    database,
+    tenants,
+    purges,
+    moves,
+    keys,
+    importer: buildImporter(kernel, migrator, directory),
+    runner,
+    jobs,
+    worker,
+    async ensureOperator() {
+      const { OPERATOR_EMAIL: email, OPERATOR_PASSWORD: password } = config;
+      if (email !== undefined && password !== undefined) {
+        await operators().ensureFirst({ email, password });
+      }
+    },
+    mounts(lists, data) {
+      const tokens = tokensOf(kernel);
+      const before = [authenticateOperator(tokens)];
+      return [
+        { path: '/admin/v1/auth', before: [], router: operatorRoutes(operators(), kernel.limiter.logins) },
+        {
+          path: '/admin/v1/tenants',
+          before,
+          router: tenantRoutes({
+            tenants,
+            purges,
+            moves,
+            acting: createActingService({ tenants, migrator, tokens }),
+            exporter: buildExporter(kernel, { database }, data),
+            lists,
+            idempotencyKey: keyFor(config, 'idempotency'),
+          }),
+        },
+        { path: '/admin/v1/audit-events', before, router: platformAuditRoutes(database, lists) },
+        { path: '/admin/v1/jobs', before, router: jobRoutes(jobs, lists) },
+        { path: '/admin/v1/migrations', before, router: migrationRoutes(runner) },
+        { path: '/admin/v1/cluster', before, router: clusterRoutes(() => data.db.nodes()) },
+      ];
+    },
+    async stop() {
+      await worker.stop();
+      await database.stop();
+      await migrator.stop();
+    },
+  };
+}

@@ -1,0 +1,64 @@
+import { controlPlane } from './admission.ts';
+import type { DatabaseOptions } from './contract.ts';
+import { controlUnit } from './control-database.ts';
+import type { Monitor } from './monitor.ts';
+import { tellStatements } from './observer.ts';
+import { remedyFor } from './pg-errors.ts';
+import type { SchemaName } from './scope.ts';
+import type { Shares } from './shares.ts';
+import { readUnit } from './transaction.ts';
+
+export interface LookUpParts extends Pick<DatabaseOptions, 'clock' | 'prepared' | 'observer' | 'poolMax'> {
+  monitor: Pick<Monitor, 'views' | 'reportLost'>;
+  withLease: Shares['withLease'];
+}
+
+/**
+ * Look-ups that requests stand upon: a primary that is lost, or whose connections are all in use, must not cost each of
+ * them a time-out. What a replica does not know may be too new for it.
+ */
+export function createLookUp({ clock, prepared, observer = {}, poolMax, monitor, withLease }: LookUpParts) {
+  return async function lookUp<Row extends object>(
+    schema: SchemaName,
+    text: string,
+    values: readonly unknown[],
+  ): Promise<Row[]> {
+    const on = (id: number, node = 'primary') =>
+      withLease(id, controlPlane, (lease) =>
+        readUnit(lease, controlUnit(schema, prepared, clock, tellStatements(observer, node)), (session) =>
+          session.query<Row>(text, values),
+        ),
+      );
+    const nodes = monitor.views();
+    const primary = nodes.find(({ role }) => role === 'primary');
+    const replica = nodes.find(({ role, state }) => role === 'replica' && state === 'fresh');
+    const lost = primary?.state === 'down';
+    if (replica !== undefined && primary !== undefined && (lost || primary.load >= poolMax)) {
+      const rows = await on(replica.id, replica.name);
+      if (lost || rows.length > 0) return rows;
+    }
+    try {
+      const asked = on(primary?.id ?? 0);
+      if (replica === undefined) return await asked;
+      const rows = await orWhenLate(asked, () => on(replica.id, replica.name));
+      return rows.length > 0 ? rows : await asked;
+    } catch (error) {
+      // Lost, or busy with writes.
+      const remedy = remedyFor(error, 'replica');
+      if (primary !== undefined && remedy === 'node-lost') monitor.reportLost(primary.id);
+      if (replica === undefined || (remedy !== 'node-lost' && remedy !== 'elsewhere')) throw error;
+      return on(replica.id, replica.name);
+    }
+  };
+}
+
+/** How long a look-up waits for the primary before it asks a replica: a server that is cut off does not refuse. */
+const patienceMs = 500;
+
+async function orWhenLate<T>(asked: Promise<T>, otherwise: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, patienceMs);
+  });
+  return Promise.race([asked, late.then(otherwise)]).finally(() => clearTimeout(timer));
+}

@@ -1,0 +1,107 @@
+import type { ConstraintTable } from './pg-errors.ts';
+import type { ReadSession, WriteSession } from './session.ts';
+
+/** What `defineTable` takes and gives; how it is done does not belong here. */
+
+/** What `tenantTable()` stamps on every table, as the application sees it. */
+export interface Stamped {
+  id: string;
+  /** 1 at first; one more with every change. */
+  version: number;
+  createdAt: string;
+  updatedAt: string;
+}
+
+/** PostgreSQL's name of the type, for casts of parameters. */
+export type ColumnType = 'uuid' | 'text' | 'integer' | 'bigint' | 'timestamptz' | 'jsonb';
+
+export interface TableDefinition<Row extends Stamped> {
+  name: string;
+  /** The table's own columns; `priceCents` stands for the column `price_cents`. */
+  columns: Record<Exclude<keyof Row & string, keyof Stamped>, ColumnType>;
+  /** What a violated constraint means to a client. */
+  constraints?: ConstraintTable;
+  /** Fields that the audit must not hold, such as hashes. */
+  secret?: readonly (keyof Row & string)[];
+  /** `none`: changes are no events, because they are audited as something else, which the definition says. */
+  audit?: 'none';
+}
+
+export type Direction = 'asc' | 'desc';
+
+export interface PageRequest<Row> {
+  /** 1 to 100. */
+  limit: number;
+  sort: { field: keyof Row & string; direction: Direction };
+  /** Where the previous page ended: the sort value and id of its last row. */
+  after?: { value: string | number; id: string };
+  /** Rows equal in all these fields. */
+  where?: Partial<Row>;
+  /** Rows made in this time. */
+  period?: Period;
+}
+
+/** ISO 8601; from the first moment on, and before the second. */
+export interface Period {
+  from?: string | undefined;
+  to?: string | undefined;
+}
+
+export interface Page<Row> {
+  rows: Row[];
+  /** To be given as `after` for the next page; undefined at the end. */
+  next: { value: string | number; id: string } | undefined;
+}
+
+/** A deletion, named so that exactly what it removed can be brought back. */
+export interface Deletion {
+  deletionId: string;
+}
+
+export type Own<Row extends Stamped> = Omit<Row, keyof Stamped>;
+/** A field that is undefined stays as it is. */
+export type Changes<Row extends Stamped> = { [Field in keyof Own<Row>]?: Own<Row>[Field] | undefined };
+
+export interface Table<Row extends Stamped> {
+  find(session: ReadSession, id: string): Promise<Row | undefined>;
+  /** @throws AppError not_found for an unknown, deleted or foreign id, in the same words */
+  require(session: ReadSession, id: string, options?: { lock?: boolean }): Promise<Row>;
+  /**
+   * Those of `ids` that exist, in the order of their ids. With `lock` they are locked, in that order, until the unit of
+   * work ends, so that two units never wait for each other.
+   */
+  findMany(session: ReadSession, ids: readonly string[], options?: { lock?: boolean }): Promise<Row[]>;
+  /** Rows equal in all these fields, oldest first. The caller knows that they are few. */
+  findWhere(session: ReadSession, where: Partial<Row>): Promise<Row[]>;
+  /** Rows whose `field` is one of `values`, oldest first: one statement for the children of a whole page. */
+  findIn(session: ReadSession, field: keyof Row & string, values: readonly string[]): Promise<Row[]>;
+  /** Keyset pagination; rows with equal sort values are told apart by id. */
+  page(session: ReadSession, request: PageRequest<Row>): Promise<Page<Row>>;
+  count(session: ReadSession, where?: Partial<Row>, period?: Period): Promise<number>;
+  /** The id is a new uuid v7. */
+  insert(session: WriteSession, values: Own<Row>): Promise<Row>;
+  /** All or nothing, in the order given; statements of up to 1,000 rows. */
+  insertMany(session: WriteSession, values: readonly Own<Row>[]): Promise<Row[]>;
+  /** @throws AppError not_found */
+  update(session: WriteSession, id: string, changes: Changes<Row>): Promise<Row>;
+  /** Each id gets its own value of one field, in one statement. Ids that are not there are left out. */
+  updateEach<Field extends keyof Own<Row> & string>(
+    session: WriteSession,
+    field: Field,
+    values: ReadonlyMap<string, Row[Field]>,
+  ): Promise<void>;
+  /** Notes the present time in a field. No change: neither version nor audit know of it. A row that is gone stays so. */
+  touch(session: WriteSession, id: string, field: keyof Row & string): Promise<void>;
+  /** @throws AppError not_found, also for what is deleted already */
+  softDelete(session: WriteSession, id: string): Promise<Deletion>;
+  /** Deletes what is still there of the rows equal in all these fields, as a part of another deletion. */
+  softDeleteWhere(session: WriteSession, where: Partial<Row>, deletion: Deletion): Promise<void>;
+  /**
+   * Brings a row back; one that is not deleted is returned as it is.
+   *
+   * @throws AppError not_found, or what `constraints` says when its place has been taken meanwhile
+   */
+  restore(session: WriteSession, id: string): Promise<{ row: Row; deletion: Deletion | undefined }>;
+  /** Brings back what went with a deletion. */
+  restoreWith(session: WriteSession, deletion: Deletion): Promise<void>;
+}

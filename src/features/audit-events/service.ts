@@ -1,0 +1,45 @@
+import type { Database, Page, PageRequest, Period, TenantScope } from '../../db/index.ts';
+import { type AuditEventRow, auditEvents } from './repository.ts';
+import type { AuditEventView, AuditQuery } from './schema.ts';
+
+/** Events can be read, and nothing else. */
+export interface AuditEventService {
+  list(scope: TenantScope, request: PageRequest<AuditEventView>): Promise<Page<AuditEventView>>;
+  count(scope: TenantScope, where?: object): Promise<number>;
+  get(scope: TenantScope, id: string): Promise<AuditEventView>;
+}
+
+export function createAuditEventService(db: Database): AuditEventService {
+  return {
+    async list(scope, { limit, sort, after, where }) {
+      const page: PageRequest<AuditEventRow> = {
+        limit,
+        sort: { ...sort, field: 'createdAt' },
+        ...wanted(where as AuditQuery | undefined), // the list's schema allows no others
+        ...(after === undefined ? {} : { after }),
+      };
+      const { rows, next } = await db.read(scope, (session) => auditEvents.page(session, page));
+      return { rows: rows.map(auditEventView), next };
+    },
+    count: (scope, asked) =>
+      db.read(scope, (session) => {
+        const { where, period } = wanted(asked);
+        return auditEvents.count(session, where, period);
+      }),
+    get: async (scope, id) =>
+      auditEventView(await db.read(scope, (session) => auditEvents.require(session, id))),
+  };
+}
+
+/** The words of the API as columns. */
+function wanted(filters: AuditQuery = {}): { where: Partial<AuditEventRow>; period: Period } {
+  const { actor, from, to, ...same } = filters;
+  return { where: { ...same, ...(actor === undefined ? {} : { actorId: actor }) }, period: { from, to } };
+}
+
+function auditEventView(row: AuditEventRow): AuditEventView {
+  const { id, createdAt, action, resource, resourceId, actorKind, actorId } = row;
+  const { ip, userAgent, requestId, before, after } = row;
+  const actor = { kind: actorKind, id: actorId };
+  return { id, createdAt, action, resource, resourceId, actor, ip, userAgent, requestId, before, after };
+}

@@ -33,15 +33,17 @@ export function createLookUp({ clock, prepared, observer = {}, poolMax, monitor,
     const primary = nodes.find(({ role }) => role === 'primary');
     const replica = nodes.find(({ role, state }) => role === 'replica' && state === 'fresh');
     const lost = primary?.state === 'down';
+    let known: Row[] = [];
     if (replica !== undefined && primary !== undefined && (lost || primary.load >= poolMax)) {
-      const rows = await on(replica.id, replica.name);
-      if (lost || rows.length > 0) return rows;
+      known = await on(replica.id, replica.name);
+      if (known.length > 0) return known;
     }
     try {
       const asked = on(primary?.id ?? 0);
       if (replica === undefined) return await asked;
-      const rows = await orWhenLate(asked, () => on(replica.id, replica.name));
-      return rows.length > 0 ? rows : await asked;
+      // One that is taken for lost may have come back, and have been written to, a moment ago.
+      const rows = await orWhenLate(asked, async () => (lost ? known : on(replica.id, replica.name)));
+      return lost || rows.length > 0 ? rows : await asked;
     } catch (error) {
       // Lost, or busy with writes.
       const remedy = remedyFor(error, 'replica');

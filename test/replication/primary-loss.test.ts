@@ -25,6 +25,14 @@ describe.each(['shared', 'schema'] as const)('while the primary is dead, isolati
   });
   afterEach(() => own.cluster.restart('primary'));
 
+  /** What the primary has inserted into its log, whether flushed or not, is on the replica's disk. */
+  async function received(): Promise<boolean> {
+    const [row] = await own.database.superuser<{ all: boolean }>(
+      'select bool_and(flush_lsn >= pg_current_wal_insert_lsn()) as all from pg_stat_replication',
+    );
+    return row?.all === true;
+  }
+
   const insert = (sku: string) =>
     tenant.client.post('/v1/products').send({ sku, name: sku, priceCents: 1, stock: 1 });
 
@@ -63,31 +71,26 @@ describe.each(['shared', 'schema'] as const)('while the primary is dead, isolati
   it('reads go on of one whose last was on the primary, while that had not flushed all of its log', async () => {
     await own.cluster.pauseReplay(0, async () => {
       await own.database.superuser(`select pg_logical_emit_message(true, 'history', 'goes on')`);
-      const received = async () => {
-        const [row] = await own.database.superuser<{ all: boolean }>(
-          'select bool_and(flush_lsn >= pg_current_wal_flush_lsn()) as all from pg_stat_replication',
-        );
-        return row?.all;
-      };
       const onPrimary = async () =>
         String((await reader.get('/v1/products').expect(200)).headers['served-by']).startsWith('primary');
       await until(onPrimary, 'the replica to be left out');
-      // Of no commit, so nothing makes it wait for the disk.
-      await own.database.superuser(`select pg_logical_emit_message(false, 'unflushed', '')`);
+      // Half a page of a record that no commit follows: what has been flushed of it, no replica can replay.
+      await own.database.superuser(`select pg_logical_emit_message(false, 'unflushed', repeat('x', 12000))`);
       expect(await onPrimary()).toBe(true);
-      // What the primary had flushed and not sent when it died, no replica could prove.
-      await until(async () => (await received()) === true, 'the replica to have received it');
+      // Had it died at once, the end of the record would have died with it.
+      await until(received, 'the replica to have received all of it');
       await own.cluster.kill('primary');
     });
     await until(() => service.tenantry.data.db.nodes()[0]?.state === 'down', 'the loss to be seen');
     const readable = async () => (await reader.get('/v1/products')).status === 200;
-    await until(readable, 'a read to be answered', 5000);
+    await until(readable, 'a read to be answered');
   });
 
   it('a read of one who has just written is refused rather than answered with the past', async () => {
     await own.cluster.caughtUp();
     await own.cluster.pauseReplay(0, async () => {
       await insert('B-1').expect(201);
+      await until(received, 'the replica to have received the write');
       await own.cluster.kill('primary');
       const refused = await tenant.client.get('/v1/products').expect(503);
       expect(refused.headers['retry-after']).toBe('1');

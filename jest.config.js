@@ -1,4 +1,4 @@
-/** Kinds of tests are folders. Those that pause, cut off or kill servers run one after another, on clusters of their own. */
+/** Kinds of tests are folders. Those that look at what happens within moments run one after another. */
 const common = {
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
@@ -23,14 +23,14 @@ export default {
       displayName: 'parallel',
       testMatch: [
         '<rootDir>/test/*.test.ts',
-        '<rootDir>/test/{unit,api,isolation,migrations,cli}/**/*.test.ts',
+        '<rootDir>/test/{unit,api,isolation,migrations,cli,process,cluster}/**/*.test.ts',
       ],
     },
     {
       ...common,
       displayName: 'serial',
       runner: '<rootDir>/test/support/serial-runner.mjs',
-      testMatch: ['<rootDir>/test/{replication,faults,cluster,process,history}/**/*.test.ts'],
+      testMatch: ['<rootDir>/test/{replication,faults,history}/**/*.test.ts'],
     },
   ],
 };

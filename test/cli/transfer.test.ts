@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { killChildren, program, run, start } from '../support/child.ts';
+import { killChildren, builtProgram, run, start } from '../support/child.ts';
 import { useDatabase } from '../support/database.ts';
 import { useFolder } from '../support/folder.ts';
 import { testSecret } from '../support/tenantry.ts';
@@ -65,7 +65,7 @@ describe('tenant export and import', () => {
         '-c',
         '"$0" "$1" tenant export origin | "$0" "$1" tenant import - --slug piped',
         process.execPath,
-        program,
+        builtProgram(),
       ],
       { cwd: folder(), env: { PATH: process.env['PATH'], ...env() } },
     );
@@ -114,7 +114,7 @@ describe('tenant export and import', () => {
        from control.tenants, generate_series(1, 50000) n where slug = 'origin'`,
     );
     await promisify(execFile)('mkfifo', [inFolder('slow.ndjson.part')]);
-    const exporting = start(program, 'tenant export origin --output slow.ndjson'.split(' '), {
+    const exporting = start(builtProgram(), 'tenant export origin --output slow.ndjson'.split(' '), {
       env: env(),
       cwd: folder(),
     });

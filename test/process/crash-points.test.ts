@@ -1,6 +1,5 @@
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
-import { type Child, killChildren, repository, start } from '../support/child.ts';
+import { built, type Child, killChildren, repository, start } from '../support/child.ts';
 import { useDatabase } from '../support/database.ts';
 import { createHoldings } from '../support/holdings.ts';
 import { certificateOf, deleteLongAgo, ended, rowsByTable } from '../support/purging.ts';
@@ -14,9 +13,8 @@ const database = useDatabase();
 const service = useTenantry(database);
 afterEach(killChildren);
 
-const file = fileURLToPath(new URL('../support/step-process.ts', import.meta.url));
 const process = (step: string, ...args: string[]): Child =>
-  start('--import', ['tsx', file, step, ...args], {
+  start(built('test/support/step-process.ts'), [step, ...args], {
     cwd: repository,
     env: { ...database.env(), JWT_SECRET: testSecret, BCRYPT_COST: '4' },
   });

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { resetCluster } from '../../cluster/cluster.ts';
 import { serves } from '../../cluster/postmaster.mjs';
-import { type Child, killChildren, program, run, start } from '../support/child.ts';
+import { type Child, type ChildOptions, killChildren, program, start } from '../support/child.ts';
 import { useFolder } from '../support/folder.ts';
 import { createClient, clientWithToken } from '../support/http.ts';
 import { until } from '../support/until.ts';
@@ -23,6 +23,8 @@ interface Development {
   tenantUrl: string;
   adminUrl: string;
 }
+
+const fromSource = (args: string[], options: ChildOptions) => start(program, args, options).ended();
 
 async function dev(...args: string[]): Promise<Development> {
   const child = start(program, ['dev', ...args], {
@@ -113,7 +115,7 @@ it('comes up from nothing, tells how to log in, and the demo works; SIGINT stops
   expect(tenants.body.data.map(({ slug }) => slug)).toEqual(['globex', 'acme']);
 
   // Other commands find the development cluster by themselves.
-  const status = await run(['migrate', 'status', '--json'], { cwd: folder() });
+  const status = await fromSource(['migrate', 'status', '--json'], { cwd: folder() });
   expect(status.code).toBe(0);
   expect(JSON.parse(status.stdout)).toMatchObject({ schemas: 3, pending: 0 });
 
@@ -123,7 +125,7 @@ it('comes up from nothing, tells how to log in, and the demo works; SIGINT stops
 it('a second run has the same data; a second process beside it is refused, and told whom to stop', async () => {
   const development = await dev();
   expect(await marked(development)).toBe(true);
-  const other = await run(['dev'], { cwd: folder(), env: { PORT: '0', ADMIN_PORT: '0' } });
+  const other = await fromSource(['dev'], { cwd: folder(), env: { PORT: '0', ADMIN_PORT: '0' } });
   expect(other.code).toBe(1);
   expect(other.stderr).toContain(`in use by process ${development.child.pid}`);
   expect(await marked(development)).toBe(true);
@@ -148,10 +150,10 @@ it('--reset starts afresh, --replicas says with how many', async () => {
 });
 
 it('is refused in production and for a number of replicas that is none, before anything is started', async () => {
-  const production = await run(['dev'], { cwd: folder(), env: { NODE_ENV: 'production' } });
+  const production = await fromSource(['dev'], { cwd: folder(), env: { NODE_ENV: 'production' } });
   expect(production).toMatchObject({ code: 2, stdout: '' });
   expect(production.stderr).toContain('tenantry serve');
-  const many = await run(['dev', '--replicas', 'many'], { cwd: folder() });
+  const many = await fromSource(['dev', '--replicas', 'many'], { cwd: folder() });
   expect(many).toMatchObject({ code: 2, stdout: '' });
   expect(await servers()).toEqual([]);
 });

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { killChildren, program, run, start } from '../support/child.ts';
+import { killChildren, builtProgram, run, start } from '../support/child.ts';
 import { useDatabase } from '../support/database.ts';
 import { useFolder } from '../support/folder.ts';
 import { startTenantry, testSecret } from '../support/tenantry.ts';
@@ -44,10 +44,14 @@ it.each(['shared', 'schema'])(
     const pipe = path.join(folder(), `${isolation}.pipe`);
     await promisify(execFile)('mkfifo', [pipe]);
     await unchanged(database, async () => {
-      const child = start(program, ['tenant', 'import', pipe, '--slug', 'halved', '--isolation', isolation], {
-        env: env(),
-        cwd: folder(),
-      });
+      const child = start(
+        builtProgram(),
+        ['tenant', 'import', pipe, '--slug', 'halved', '--isolation', isolation],
+        {
+          env: env(),
+          cwd: folder(),
+        },
+      );
       const end = await open(pipe, 'w');
       // Three quarters: it has stored more than one batch, and waits for the rest.
       await end.write(text.slice(0, Math.floor(text.length * 0.75)));

@@ -1,6 +1,5 @@
-import { fileURLToPath } from 'node:url';
 import { afterEach, expect, it, jest } from '@jest/globals';
-import { killChildren, repository, start } from '../support/child.ts';
+import { built, killChildren, repository, start } from '../support/child.ts';
 import { useDatabase } from '../support/database.ts';
 import { useJobs } from '../support/job-scene.ts';
 import { until } from '../support/until.ts';
@@ -11,11 +10,9 @@ const database = useDatabase();
 const scene = useJobs(database);
 afterEach(killChildren);
 
-const file = fileURLToPath(new URL('../support/job-process.ts', import.meta.url));
-
 it('a job whose process was killed is taken over, with what it had saved', async () => {
   const { id } = await scene.add('endless');
-  const child = start('--import', ['tsx', file, String(database.env()['DATABASE_ADMIN_URL'])], {
+  const child = start(built('test/support/job-process.ts'), [String(database.env()['DATABASE_ADMIN_URL'])], {
     cwd: repository,
   });
   await until(() => child.stdout().includes('began'), `the job to begin: ${child.stderr()}`, 20_000);

@@ -1,6 +1,5 @@
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { type Child, killChildren, repository, start } from '../support/child.ts';
+import { built, type Child, killChildren, repository, start } from '../support/child.ts';
 import { useDatabase } from '../support/database.ts';
 import { createHoldings } from '../support/holdings.ts';
 import { guards, otherOf, placeOf, requestMove, rowsIn } from '../support/moving.ts';
@@ -17,9 +16,8 @@ const service = useTenantry(database);
 beforeEach(() => service.tenantry.control?.worker.stop());
 afterEach(killChildren);
 
-const file = fileURLToPath(new URL('../support/step-process.ts', import.meta.url));
 const worker = (fatal: string): Child =>
-  start('--import', ['tsx', file, fatal, 'work'], {
+  start(built('test/support/step-process.ts'), [fatal, 'work'], {
     cwd: repository,
     env: { ...database.env(), JWT_SECRET: testSecret, BCRYPT_COST: '4' },
   });

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Writable } from 'node:stream';
 import type { ExportReport } from '../../src/control/tenants/export.ts';
-import { killChildren, program, start } from '../support/child.ts';
+import { killChildren, builtProgram, start } from '../support/child.ts';
 import { withConnection } from '../support/connection.ts';
 import { useFolder } from '../support/folder.ts';
 import { useCluster } from '../support/own-cluster.ts';
@@ -147,7 +147,7 @@ it('into a file is written anew from the primary when the replica gives it up ha
     insert into tenant_exported.zz (tenant_id, id, name, value) values ('${tenant.id}', '${tenant.id}', 'x', 1)`);
   await own.cluster.caughtUp();
   await replicasFresh(service);
-  const child = start(program, ['tenant', 'export', 'exported', '--output', 'exported.ndjson'], {
+  const child = start(builtProgram(), ['tenant', 'export', 'exported', '--output', 'exported.ndjson'], {
     env: { ...own.database.env(), JWT_SECRET: testSecret, LOG_LEVEL: 'silent' },
     cwd: folder(),
   });

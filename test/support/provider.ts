@@ -1,10 +1,12 @@
-import { mkdtemp } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { startCluster } from '../../cluster/cluster.ts';
 import { prepareDatabase } from '../../cluster/database.ts';
 import { buildControlPlane, createKernel } from '../../src/build.ts';
 import { loadConfig } from '../../src/config.ts';
+import { programsVariable } from './child.ts';
+import { compile } from './compiled.ts';
 import { startContainers } from './containers.ts';
 
 /**
@@ -28,9 +30,14 @@ export const postgresVariable = 'TENANTRY_TEST_POSTGRES';
 export const templateDatabase = 'tenantry_template';
 export const testPasswords = { ownerPassword: 'owner-of-tests', appPassword: 'app-of-tests' };
 
+/** Where the programs are that tests start; see child.ts. Of this run: another one may be under way beside it. */
+const programs = path.resolve(import.meta.dirname, `../../node_modules/.cache/test-${process.pid}`);
+
 let provider: Provider | undefined;
 
 export async function setUp(): Promise<void> {
+  await compile('test/tsconfig.build.json', programs);
+  process.env[programsVariable] = programs;
   provider = await choose();
   const { kind, primaryUrl, replicaUrls } = provider;
   process.stderr.write(`tests run on ${kind}: a primary and ${replicaUrls.length} replica(s)\n`);
@@ -45,6 +52,7 @@ export async function setUp(): Promise<void> {
 
 export async function tearDown(): Promise<void> {
   await provider?.stop();
+  await rm(programs, { recursive: true, force: true });
 }
 
 async function choose(): Promise<Provider> {

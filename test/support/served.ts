@@ -1,5 +1,5 @@
 import type { TestDatabase } from './database.ts';
-import { type Child, program, start } from './child.ts';
+import { type Child, builtProgram, start } from './child.ts';
 import { testSecret } from './tenantry.ts';
 import { until } from './until.ts';
 
@@ -19,7 +19,7 @@ export async function startServing(
   cwd: string,
   env: Record<string, string> = {},
 ): Promise<Served> {
-  const child = start(program, ['serve'], {
+  const child = start(builtProgram(), ['serve'], {
     cwd,
     env: {
       ...database.env(),

@@ -74,9 +74,13 @@ export class AppError extends Error {
   }
 }
 
-/** The same words for an unknown, a deleted and a foreign id, so that an answer tells nothing about other tenants. */
-export function notFound(): AppError {
-  return new AppError('not_found', 'Nothing was found under this address.');
+/**
+ * The same words for an unknown, a deleted and a foreign id, so that an answer tells nothing about other tenants.
+ *
+ * @param detail for operators, who may know more
+ */
+export function notFound(detail = 'Nothing was found under this address.'): AppError {
+  return new AppError('not_found', detail);
 }
 
 export function unavailable(detail: string, cause?: unknown): AppError {

@@ -4,6 +4,7 @@ import {
   type Database,
   isUuid,
   type Isolation,
+  type Position,
   schemaName,
   tenantId,
   type TenantLimits,
@@ -48,6 +49,8 @@ interface Row {
   status: TenantStatus;
   priorStatus: TenantStatus | null;
   limits: TenantLimits | null;
+  /** When it came to its place, until nothing of it is left at another one. */
+  movedAt: string | null;
   /** Of the newest change that the server which answered knows. */
   asOf: number;
 }
@@ -82,19 +85,23 @@ export function createDirectory(
 
   async function ask(slugOrId: string): Promise<Kept> {
     const by = isUuid(slugOrId) ? 'id' : 'slug';
+    let answeredAt: Position | undefined;
     const [row] = await database.lookUp<Row>(
       schemaName('control'),
-      `select d.id, d.slug, d.isolation, d."schemaName", d.status, e."priorStatus", l.limits,
+      `select d.id, d.slug, d.isolation, d."schemaName", d.status, e."priorStatus", e."movedAt", l.limits,
          (select max(epoch) from tenant_epochs) as "asOf"
        from tenant_directory d join tenant_epochs e using (id) left join tenant_limits l using (id)
        where d.${by} = $1`,
       [slugOrId],
+      (position) => {
+        answeredAt = position;
+      },
     );
     // It knows of a change that we do not: what is kept under other names may be older than this.
     if (row !== undefined && row.asOf > epochs.current()) await epochs.refresh();
     const doubtful = row === undefined || row.asOf < epochs.current();
     return {
-      entry: row === undefined ? undefined : entryOf(row, defaults),
+      entry: row === undefined ? undefined : entryOf(row, defaults, answeredAt),
       untilMs: doubtful ? clock.monotonicMs() + doubtfulMs : Infinity,
     };
   }
@@ -127,13 +134,15 @@ export function createDirectory(
   };
 }
 
-function entryOf(row: Row, defaults: TenantLimits): DirectoryEntry | undefined {
+function entryOf(row: Row, defaults: TenantLimits, answeredAt?: Position): DirectoryEntry | undefined {
   const access = accessOf(row);
   if (access === 'gone') return undefined;
   const { id, slug, isolation } = row;
   const limits = { ...defaults, ...row.limits };
+  // A server that has not replayed the move lacks what was written just before it.
+  const since = row.movedAt === null ? undefined : answeredAt;
   return {
-    tenant: { id: tenantId(id), slug, isolation, schema: schemaName(row.schemaName), limits },
+    tenant: { id: tenantId(id), slug, isolation, schema: schemaName(row.schemaName), since, limits },
     status: access === 'served' ? 'active' : 'suspended',
   };
 }

@@ -4,6 +4,7 @@ import type { SightingStore } from './consistency.ts';
 import type { NodeDetail } from './monitor.ts';
 import type { DatabaseObserver } from './observer.ts';
 import type { PoolFigures } from './pool.ts';
+import type { Position } from './position.ts';
 import type { NodeView, route } from './router.ts';
 import type { SchemaName, TenantScope } from './scope.ts';
 import type { ReadSession, WriteSession } from './session.ts';
@@ -31,8 +32,15 @@ export interface Database {
   /**
    * A look-up of the control plane's public views, without a tenant: on the primary, or on any replica while the
    * primary is gone or has no connection left for us.
+   *
+   * @param read told where the server was that answered
    */
-  lookUp<Row extends object>(schema: SchemaName, text: string, values: readonly unknown[]): Promise<Row[]>;
+  lookUp<Row extends object>(
+    schema: SchemaName,
+    text: string,
+    values: readonly unknown[],
+    read?: (position: Position) => void,
+  ): Promise<Row[]>;
   /** Resolves when the primary answers. @throws AppError unavailable */
   ping(): Promise<void>;
   nodes(): NodeFigures[];

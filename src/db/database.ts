@@ -8,24 +8,24 @@ import { limits } from './limits.ts';
 import { createLookUp } from './look-up.ts';
 import { createMonitor } from './monitor.ts';
 import { tellStatements, timed } from './observer.ts';
-import { NotPrimary, type Remedy, remedyFor, translateError } from './pg-errors.ts';
+import { readRemedy, remedyFor, translateError } from './pg-errors.ts';
 import { createPools, type NodePool } from './pool.ts';
 import { furthest, type Position } from './position.ts';
 import { requireUnprivileged } from './privileges.ts';
 import { drawApart, maxRuns } from './rerun.ts';
-import { type Decision, type Demand, type NodeView, type Reason, type Role, route } from './router.ts';
+import {
+  type Decision,
+  type Demand,
+  type NodeView,
+  type Reason,
+  type Role,
+  explained,
+  route,
+} from './router.ts';
 import type { TenantScope } from './scope.ts';
 import type { ReadSession, WriteSession } from './session.ts';
 import { createShares } from './shares.ts';
-import {
-  readUnit,
-  ReplicaBehind,
-  sharedUnit,
-  type Unit,
-  type UnitOptions,
-  writeOneUnit,
-  writeUnit,
-} from './transaction.ts';
+import { readUnit, sharedUnit, type Unit, type UnitOptions, writeOneUnit, writeUnit } from './transaction.ts';
 
 export function createDatabase(options: DatabaseOptions): Database {
   const { clock, prepared, observer = {}, onIdleError } = options;
@@ -70,11 +70,14 @@ export function createDatabase(options: DatabaseOptions): Database {
     return found.then((sighting) => demandAfter(scope, sighting));
   }
 
-  function demandAfter({ consistency: { level, after } }: TenantScope, sighting?: Sighting): Demand {
+  function demandAfter({ tenant, consistency }: TenantScope, sighting?: Sighting): Demand {
+    const { level, after } = consistency;
+    // Of another timeline it says nothing: what a promotion has left out is looked up anew.
+    const placed = tenant.since?.timeline === monitor.primaryTimeline() ? tenant.since : undefined;
     return {
       level,
       unknownWrite: sighting !== undefined && sighting.position === undefined,
-      position: furthest(sighting?.position, after),
+      position: furthest(furthest(sighting?.position, after), placed),
       provenOnly: false,
     };
   }
@@ -116,15 +119,18 @@ export function createDatabase(options: DatabaseOptions): Database {
       read: course.read,
       committed: course.committed,
     };
+    // Whoever had to wait may have gone meanwhile.
+    const requireStillWanted = () => {
+      if (monotonicMs() - askedMs > graceMs && scope.signal?.aborted) throw endedError(scope.signal);
+    };
     try {
       return await shares.within(decision.id, scope, async (pool) => {
         const trips = unit !== writeUnit && unitOptions.prepared ? pool.roundTrips() : undefined;
-        // Whoever had to wait may have gone meanwhile.
-        if (monotonicMs() - askedMs > graceMs && scope.signal?.aborted) throw endedError(scope.signal);
+        requireStillWanted();
         if (trips !== undefined) return sharedUnit(unit, trips, unitOptions, fn);
         return pool.withLease((lease) => {
           tellAcquired();
-          if (monotonicMs() - askedMs > graceMs && scope.signal?.aborted) throw endedError(scope.signal);
+          requireStillWanted();
           return unit(lease, unitOptions, fn);
         });
       });
@@ -329,18 +335,4 @@ function overBudget(): Error {
 function requireNode(decision: Decision | undefined): Decision {
   if (decision === undefined) throw unavailable('No server takes writes at the moment.');
   return decision;
-}
-
-/** A unit that reads and is refused with 25006 has tried to write: no other server will let it. */
-function readRemedy(error: unknown, role: Role): Remedy | 'behind' {
-  if (error instanceof ReplicaBehind) return 'behind';
-  const remedy = remedyFor(error, role);
-  return remedy === 'not-primary' && !((error as Error).cause instanceof NotPrimary) ? 'none' : remedy;
-}
-
-const fallbacks: ReadonlySet<Reason> = new Set(['no-replica', 'no-fresh-replica', 'behind']);
-
-/** A read that ends on the primary because of what happened on a replica says so. */
-function explained(decision: Decision, why: Reason | undefined): Decision {
-  return why !== undefined && fallbacks.has(decision.reason) ? { ...decision, reason: why } : decision;
 }

@@ -4,12 +4,13 @@ import { controlUnit } from './control-database.ts';
 import type { Monitor } from './monitor.ts';
 import { tellStatements } from './observer.ts';
 import { remedyFor } from './pg-errors.ts';
+import type { Position } from './position.ts';
 import type { SchemaName } from './scope.ts';
 import type { Shares } from './shares.ts';
-import { readUnit } from './transaction.ts';
+import { readUnit, type UnitOptions } from './transaction.ts';
 
 export interface LookUpParts extends Pick<DatabaseOptions, 'clock' | 'prepared' | 'observer' | 'poolMax'> {
-  monitor: Pick<Monitor, 'views' | 'reportLost'>;
+  monitor: Pick<Monitor, 'views' | 'reportLost' | 'primaryTimeline'>;
   withLease: Shares['withLease'];
 }
 
@@ -22,13 +23,20 @@ export function createLookUp({ clock, prepared, observer = {}, poolMax, monitor,
     schema: SchemaName,
     text: string,
     values: readonly unknown[],
+    read?: (position: Position) => void,
   ): Promise<Row[]> {
-    const on = (id: number, node = 'primary') =>
-      withLease(id, controlPlane, (lease) =>
-        readUnit(lease, controlUnit(schema, prepared, clock, tellStatements(observer, node)), (session) =>
-          session.query<Row>(text, values),
-        ),
+    function on(id: number, node = 'primary'): Promise<Row[]> {
+      const unit: UnitOptions = {
+        ...controlUnit(schema, prepared, clock, tellStatements(observer, node)),
+        read(lsn) {
+          const timeline = monitor.primaryTimeline();
+          if (timeline !== undefined) read?.({ timeline, lsn });
+        },
+      };
+      return withLease(id, controlPlane, (lease) =>
+        readUnit(lease, unit, (session) => session.query<Row>(text, values)),
       );
+    }
     const nodes = monitor.views();
     const primary = nodes.find(({ role }) => role === 'primary');
     const replica = nodes.find(({ role, state }) => role === 'replica' && state === 'fresh');

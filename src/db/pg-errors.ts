@@ -1,4 +1,5 @@
 import { AppError, type ErrorCode } from '../errors.ts';
+import type { Role } from './router.ts';
 
 /**
  * What PostgreSQL and its driver say, translated once. Details of the server (constraint names, values, SQL) stay in
@@ -177,4 +178,14 @@ export function isCancelled(error: unknown): boolean {
 export function isStalePlan(error: unknown): boolean {
   const { code, routine } = (error ?? {}) as PgError;
   return code === '0A000' && routine === 'RevalidateCachedQuery';
+}
+
+/** A replica has not replayed what it must have. Its answer has been thrown away. */
+export class ReplicaBehind extends Error {}
+
+/** A unit that reads and is refused with 25006 has tried to write: no other server will let it. */
+export function readRemedy(error: unknown, role: Role): Remedy | 'behind' {
+  if (error instanceof ReplicaBehind) return 'behind';
+  const remedy = remedyFor(error, role);
+  return remedy === 'not-primary' && !((error as Error).cause instanceof NotPrimary) ? 'none' : remedy;
 }

@@ -140,3 +140,10 @@ function onReplica(candidates: readonly NodeView[], reason: Reason, mustHave?: b
   const { id, name, lagMs } = others.reduce((best, node) => (node.load < best.load ? node : best), first);
   return { id, node: name, role: 'replica', reason, lagMs, mustHave };
 }
+
+const fallbacks: ReadonlySet<Reason> = new Set(['no-replica', 'no-fresh-replica', 'behind']);
+
+/** A read that ends on the primary because of what happened on a replica says so. */
+export function explained(decision: Decision, why: Reason | undefined): Decision {
+  return why !== undefined && fallbacks.has(decision.reason) ? { ...decision, reason: why } : decision;
+}

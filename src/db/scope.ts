@@ -1,6 +1,7 @@
 import { AppError } from '../errors.ts';
 import { constant, type Step } from './batch.ts';
 import type { Consistency } from './consistency.ts';
+import type { Position } from './position.ts';
 import { type Limits, serverSettings } from './limits.ts';
 
 /**
@@ -23,6 +24,8 @@ export interface Tenant {
   readonly isolation: Isolation;
   /** Where the tenant's tables are. */
   readonly schema: SchemaName;
+  /** Where its rows have not always been: a server that has not come this far does not have all of them there. */
+  readonly since?: Position | undefined;
   /** Absent for a tenant that may use what it likes. */
   readonly limits?: TenantLimits | undefined;
 }
@@ -146,7 +149,7 @@ export interface LeftBehind {
 
 const found = `current_setting('app.tenant_id', true) as tenant, current_setting('search_path') as path`;
 // Flushed, not inserted: what can be seen of a synchronous commit has been flushed, and what has not been flushed no
-// replica can ever prove, should the primary die now. (Of commits with synchronous_commit = off, which nothing here
+// replica can ever prove, should the primary die now; nor half a record (docs/decisions/0009). (Of commits with synchronous_commit = off, which nothing here
 // makes, a reader could lose sight until the WAL writer has come round.)
 const place = `pg_is_in_recovery() as standby,
   case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end::text as lsn`;

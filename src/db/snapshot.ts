@@ -4,12 +4,11 @@ import { AppError, unavailable } from '../errors.ts';
 import { runBatch, type Step } from './batch.ts';
 import { endedError } from './cancel.ts';
 import { limits } from './limits.ts';
-import { isCancelled, remedyFor, translateError } from './pg-errors.ts';
+import { isCancelled, ReplicaBehind, remedyFor, translateError } from './pg-errors.ts';
 import { createPool, type Lease, type NodePool } from './pool.ts';
 import type { NodeView } from './router.ts';
 import { contextStep, plainTextStep, type Tenant } from './scope.ts';
 import { quoted } from './tenant-rows.ts';
-import { ReplicaBehind } from './transaction.ts';
 
 /**
  * One unchanging view of a tenant's rows, for as long as it takes to read all of them: a REPEATABLE READ, READ ONLY

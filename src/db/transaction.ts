@@ -1,7 +1,7 @@
 import { constant, runBatch, type Step, type StepResult } from './batch.ts';
 import { endedError } from './cancel.ts';
 import type { Spent } from './observer.ts';
-import { isCancelled, NotPrimary, translateError } from './pg-errors.ts';
+import { isCancelled, NotPrimary, ReplicaBehind, translateError } from './pg-errors.ts';
 import type { Lease } from './pool.ts';
 import { type Position, parseLsn } from './position.ts';
 import { RoundTrip, type RoundTrips } from './round-trips.ts';
@@ -45,9 +45,6 @@ export type Unit = <T>(
   options: UnitOptions,
   fn: (session: WriteSession) => Promise<T>,
 ) => Promise<T>;
-
-/** A replica has not replayed what it must have. Its answer has been thrown away. */
-export class ReplicaBehind extends Error {}
 
 const begin = constant('begin', 'begin');
 const commit = constant('commit', 'commit');

@@ -32,11 +32,12 @@ export function tenantOfCredential(finder: TenantFinder, limiter: TenantLimiter)
     const entry = await finder.find(String(res.locals['tenantId']));
     // A tenant that has been removed: its tokens prove nothing any more.
     if (entry === undefined) throw notValid();
-    const claimed = requireClaimed(req, entry, finder);
-    req.context.tenant = claimed instanceof Promise ? await claimed : claimed;
-    // Not a step of its own: this one knows the tenant's limits.
+    req.context.tenant = entry.tenant;
+    // Not a step of its own: this one knows the tenant's limits. Before the header, for a refusal of that is an event.
     const counted = limiter.enter(entry.tenant, res);
     if (counted !== undefined) await counted;
+    const claimed = requireClaimed(req, entry, finder);
+    if (claimed instanceof Promise) await claimed;
   };
 }
 

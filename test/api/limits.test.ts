@@ -59,6 +59,18 @@ describe('requests per minute', () => {
     expect([headers['ratelimit'], headers['ratelimit-policy']]).toEqual([undefined, undefined]);
   });
 
+  it('count those that name another tenant, too: what is refused beyond the limit is no event', async () => {
+    const tenant = await service.onboard('rpm_named', 'shared', { requestsPerMinute: 3 }); // one is used up
+    const statuses: number[] = [];
+    for (let n = 0; n < 5; n += 1) {
+      const answer = await tenant.client.get('/v1/products').set('X-Tenant-ID', 'somebody');
+      statuses.push(answer.status);
+    }
+    expect(statuses).toEqual([403, 403, 429, 429, 429]);
+    const told = `select from shared.audit_events where tenant_id = $1 and action like '%mismatch%'`;
+    expect(await database.superuser(told, [tenant.id])).toHaveLength(2);
+  });
+
   it('are exact for many at once', async () => {
     const tenant = await service.onboard('rpm_burst', 'schema', { requestsPerMinute: 11 });
     const answers = await Promise.all(

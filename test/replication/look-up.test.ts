@@ -34,6 +34,7 @@ function lookUp(number: number): Promise<object[]> {
     monitor: {
       views: () => [view(0, 'primary', primaryState), view(1, 'replica', 'fresh')],
       reportLost: () => undefined,
+      primaryTimeline: () => 1,
     },
     withLease(id, _who, fn) {
       const pool = pools[id];

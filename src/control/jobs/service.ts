@@ -46,6 +46,6 @@ export function createJobService(database: ControlDatabase): JobService {
 }
 
 function required(job: JobView | undefined): JobView {
-  if (job === undefined) throw notFound();
+  if (job === undefined) throw notFound('There is no such job.');
   return job;
 }

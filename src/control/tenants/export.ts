@@ -175,7 +175,7 @@ export function createExporter({ database, snapshots, clock, key }: ExporterPart
 
 async function describe(session: ReadSession, slugOrId: string): Promise<Source> {
   const view = await findTenant(session, slugOrId);
-  if (view === undefined) throw notFound();
+  if (view === undefined) throw notFound('There is no such tenant.');
   requireRows(view);
   const { slug, isolation } = view;
   const tenant = { id: tenantId(view.id), slug, isolation, schema: schemaOf(isolation, slug) };

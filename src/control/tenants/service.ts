@@ -167,7 +167,7 @@ export function createTenantService(parts: TenantServiceParts): TenantService {
     find,
     async get(slugOrId) {
       const view = await find(slugOrId);
-      if (view === undefined) throw notFound();
+      if (view === undefined) throw notFound('There is no such tenant.');
       return view;
     },
     list: (request) => database.read((session) => pageOfTenants(session, request)),
@@ -182,7 +182,7 @@ export async function requireTenant(
   action: TenantAction,
 ): Promise<LockedTenant & { next: TenantStatus }> {
   const locked = await lockTenant(session, slugOrId);
-  if (locked === undefined) throw notFound();
+  if (locked === undefined) throw notFound('There is no such tenant.');
   return { ...locked, next: nextStatus(locked, action) };
 }
 

@@ -92,6 +92,7 @@ export function moveHandler(parts: MoveParts): JobHandler {
     await pace.rest(maxLagMs, run.signal);
     for (let fences = 1; ; fences += 1) {
       await onePass('proved');
+      await step('move: proved');
       try {
         const result = await finish(work, horizon, { passes, fences }, clock);
         await step('move: flipped');

@@ -67,7 +67,7 @@ export function createMoveService({ database, jobs, directory }: MoveServicePart
     confirm: (slugOrId, author = command) =>
       database.write(async (session) => {
         const locked = await lockTenant(session, slugOrId);
-        if (locked === undefined) throw notFound();
+        if (locked === undefined) throw notFound('There is no such tenant.');
         requireRows(locked);
         const { tenant, status } = locked;
         const { movedFrom } = await findLeft(session, tenant.id);

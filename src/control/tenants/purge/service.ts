@@ -63,7 +63,7 @@ export function createPurgeService(parts: PurgeServiceParts): PurgeService {
   return {
     async estimate(slugOrId) {
       const view = await database.read((session) => findTenant(session, slugOrId));
-      if (view === undefined) throw notFound();
+      if (view === undefined) throw notFound('There is no such tenant.');
       // A tombstone has no schema any more.
       const own = schemaOf(view.status === 'purged' ? 'shared' : view.isolation, view.slug);
       const found = (await survey(migrator, { id: tenantId(view.id) })).filter(({ rows }) => rows > 0);

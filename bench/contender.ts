@@ -1,3 +1,4 @@
+import packageJson from '../package.json' with { type: 'json' };
 import type { Compiled } from './compiled.ts';
 import type { Dialect } from './request.ts';
 import { type ServerProcess, startServer } from './server-process.ts';
@@ -43,6 +44,9 @@ export const contenders: readonly Contender[] = [
   opponent('node', 'C: node:http + pg', 'as A, without Express', 'path'),
 ];
 
+/** Of node, as `npm start` gives them. */
+export const startFlags = packageJson.scripts.start.split(' ').filter((word) => word.startsWith('--'));
+
 /** @param settings beyond those of the bench */
 export function startTenantry(
   world: World,
@@ -52,7 +56,7 @@ export function startTenantry(
 ): Promise<ServerProcess> {
   return startServer({
     name: 'Tenantry',
-    flags: [...leashed(compiled), ...flags],
+    flags: [...leashed(compiled), ...startFlags, ...flags],
     program: compiled.program('src/main.ts'),
     arguments: () => [],
     environment: (port) => ({

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts';
 import { unavailable } from '../errors.ts';
+import { trainLength } from './round-trips.ts';
 import type { TenantScope } from './scope.ts';
 
 /**
@@ -15,21 +16,27 @@ import type { TenantScope } from './scope.ts';
  *   one for a tenant that has none. More connections than that would not make PostgreSQL faster on the usual number of
  *   cores; of fewer than five connections nothing is kept free.
  * - One connection of five or more is for look-ups of the control plane, which every request of every tenant needs.
+ *
+ * A round trip of a tenant whose units have been short lately takes a part of a connection only: it shares one with others
+ * (round-trips.ts), and if it does not, it is over soon. One tenant has no more units under way because of that.
  */
 export interface Admission {
-  /** @returns undefined when the unit has to wait; nobody has been counted then */
-  enter(who: string): Place | undefined;
+  /**
+   * @param shares its connection with others, for it is one round trip
+   * @returns undefined when the unit has to wait; nobody has been counted then
+   */
+  enter(who: string, shares?: boolean): Place | undefined;
   /**
    * @returns a place, to be left like any other
    * @throws AppError unavailable when too many wait, or the wait took too long
    */
-  wait(who: string): Promise<Place>;
-  /** Gives the connection back. To be called once per place. */
-  leave(place: Place): void;
+  wait(who: string, shares?: boolean): Promise<Place>;
+  /** Gives the connection back. To be called once per place. @param tookMs for how long it was held, if that shall count */
+  leave(place: Place, tookMs?: number): void;
   figures(): AdmissionFigures;
 }
 
-/** The right to one connection. Belongs to `who`, not to a unit of work, so that entering makes no garbage. */
+/** The right to a connection, or to a part of one. Of `who`, not of a unit of work, so that entering makes no garbage. */
 export type Place = object;
 
 export interface AdmissionFigures {
@@ -62,6 +69,10 @@ export function accountOf({ tenant, actor }: TenantScope): string {
 export const controlPlane = 'control';
 
 const alpha = 4;
+/** Of a connection, for a unit that is light: so many travel together. */
+const lightPart = 1 / trainLength;
+/** Units that take no longer than this on average are light. When all connections are busy with such, nobody waits long. */
+const lightMs = 10;
 /** The time over which "lately" reaches back: what was held longer ago has faded to a third. */
 const memoryMs = 2000;
 /**
@@ -74,23 +85,39 @@ const handicapMs = 10_000;
 const sweepFrom = 1000;
 
 interface Waiting {
+  shares: boolean;
   sinceMs: number;
   grant(place: Place): void;
   refuse(error: Error): void;
 }
 
 /** Of one tenant on one node. */
-interface Account {
+class Account {
   readonly who: string;
+  readonly light: PlaceOf = { account: this, part: lightPart };
+  readonly whole: PlaceOf = { account: this, part: 1 };
+  /** Under way. */
+  units = 0;
+  /** How long units took lately; unknown at first. */
+  tookMs: number | undefined = undefined;
   /** Connections held now. */
-  held: number;
+  held = 0;
   /** Connections held on average lately, as of `asOfMs`. */
-  load: number;
-  asOfMs: number;
+  load = 0;
+  asOfMs = 0;
   /** When the last waiting unit was let in. */
-  grantedAtMs: number;
+  grantedAtMs = -Infinity;
   /** First come, first served. */
-  readonly queue: Set<Waiting>;
+  readonly queue: Waiting[] = [];
+
+  constructor(who: string) {
+    this.who = who;
+  }
+}
+
+interface PlaceOf {
+  readonly account: Account;
+  readonly part: number;
 }
 
 export function createAdmission(options: AdmissionOptions): Admission {
@@ -98,8 +125,9 @@ export function createAdmission(options: AdmissionOptions): Admission {
   const maxWaiting = options.maxWaiting ?? 100 * max;
   const maxWaitingEach = options.maxWaitingEach ?? Math.ceil(maxWaiting / 2);
   const kept = max >= 5 ? 1 : 0;
+  const maxUnits = Math.ceil((alpha / (alpha + 1)) * (max - kept));
   const accounts = new Map<string, Account>();
-  const queued = new Set<Account>();
+  const queued: Account[] = [];
   let sweepAt = sweepFrom;
   let held = 0;
   let waiting = 0;
@@ -111,7 +139,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     let account = accounts.get(who);
     if (account === undefined) {
       if (accounts.size >= sweepAt) sweep();
-      account = { who, held: 0, load: 0, asOfMs: 0, grantedAtMs: -Infinity, queue: new Set() };
+      account = new Account(who);
       accounts.set(who, account);
     }
     return account;
@@ -120,22 +148,24 @@ export function createAdmission(options: AdmissionOptions): Admission {
   function sweep(): void {
     for (const account of accounts.values()) {
       settle(account, clock.monotonicMs());
-      if (account.held === 0 && account.queue.size === 0 && account.load < 0.01) accounts.delete(account.who);
+      if (account.held === 0 && account.queue.length === 0 && account.load < 0.01)
+        accounts.delete(account.who);
     }
     sweepAt = Math.max(sweepFrom, 2 * accounts.size);
   }
 
-  function mayTake(account: Account): boolean {
-    if (account.who === controlPlane) return held < max;
+  function mayTake(account: Account, { part }: PlaceOf): boolean {
+    if (account.who === controlPlane) return held + part <= max;
     const free = max - kept - held;
-    return free > 0 && account.held < alpha * free;
+    return free >= part && account.held < alpha * free && account.units < maxUnits;
   }
 
-  function take(account: Account, nowMs: number): Place {
+  function take(account: Account, place: PlaceOf, nowMs: number): Place {
     settle(account, nowMs);
-    account.held += 1;
-    held += 1;
-    return account;
+    account.units += 1;
+    account.held += place.part;
+    held += place.part;
+    return place;
   }
 
   /** Lets in whoever may, best first. */
@@ -143,12 +173,12 @@ export function createAdmission(options: AdmissionOptions): Admission {
     while (waiting > 0 && held < max) {
       const nowMs = clock.monotonicMs();
       const next = first(nowMs);
-      const [unit] = next?.queue ?? [];
+      const unit = next?.queue[0];
       if (next === undefined || unit === undefined) return;
       remove(next, unit);
       next.grantedAtMs = nowMs;
       grantedAtMs = nowMs;
-      unit.grant(take(next, nowMs));
+      unit.grant(take(next, placeFor(next, unit.shares), nowMs));
     }
   }
 
@@ -156,7 +186,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     let best: Account | undefined;
     let bestRank = Infinity;
     for (const account of queued) {
-      if (!mayTake(account)) continue;
+      if (!mayTake(account, placeFor(account, account.queue[0]?.shares ?? false))) continue;
       const rank = rankOf(account, nowMs, handicapMs / max);
       if (rank < bestRank) [best, bestRank] = [account, rank];
     }
@@ -164,9 +194,9 @@ export function createAdmission(options: AdmissionOptions): Admission {
   }
 
   function remove(account: Account, unit: Waiting): void {
-    if (!account.queue.delete(unit)) return;
+    if (!removeFrom(account.queue, unit)) return;
     waiting -= 1;
-    if (account.queue.size === 0) queued.delete(account);
+    if (account.queue.length === 0) removeFrom(queued, account);
   }
 
   /**
@@ -186,22 +216,22 @@ export function createAdmission(options: AdmissionOptions): Admission {
   /** When all places to wait are taken, the tenant with most of them gives up its last. */
   function makeRoom(forWhom: Account): boolean {
     let longest = forWhom;
-    for (const account of queued) if (account.queue.size > longest.queue.size) longest = account;
-    const last = [...longest.queue].at(-1);
+    for (const account of queued) if (account.queue.length > longest.queue.length) longest = account;
+    const last = longest.queue.at(-1);
     if (longest === forWhom || last === undefined) return false;
     remove(longest, last);
     last.refuse(refusal(last.sinceMs));
     return true;
   }
 
-  function wait(account: Account): Promise<Place> {
-    const tooMany = account.queue.size >= maxWaitingEach || (waiting >= maxWaiting && !makeRoom(account));
+  function wait(account: Account, shares: boolean): Promise<Place> {
+    const tooMany = account.queue.length >= maxWaitingEach || (waiting >= maxWaiting && !makeRoom(account));
     if (tooMany) {
-      const [oldest] = account.queue;
-      return Promise.reject(refusal(oldest?.sinceMs ?? clock.monotonicMs()));
+      return Promise.reject(refusal(account.queue[0]?.sinceMs ?? clock.monotonicMs()));
     }
     return new Promise((resolve, reject) => {
       const unit: Waiting = {
+        shares,
         sinceMs: clock.monotonicMs(),
         grant(place) {
           clearTimeout(timer);
@@ -216,29 +246,42 @@ export function createAdmission(options: AdmissionOptions): Admission {
         remove(account, unit);
         reject(refusal(unit.sinceMs));
       }, patienceMs);
-      account.queue.add(unit);
-      queued.add(account);
+      if (account.queue.push(unit) === 1) queued.push(account);
       waiting += 1;
       waited += 1;
     });
   }
 
   return {
-    enter(who) {
+    enter(who, shares = false) {
       const account = accountOf(who);
       // Whoever waits already goes first, also when what it waits for is that it holds less itself.
-      return mayTake(account) && account.queue.size === 0 ? take(account, clock.monotonicMs()) : undefined;
+      if (account.queue.length > 0) return undefined;
+      const place = placeFor(account, shares);
+      return mayTake(account, place) ? take(account, place, clock.monotonicMs()) : undefined;
     },
-    wait: (who) => wait(accountOf(who)),
-    leave(place) {
-      const account = place as Account; // made by take()
+    wait: (who, shares = false) => wait(accountOf(who), shares),
+    leave(place, tookMs) {
+      const { account, part } = place as PlaceOf; // made by take()
       settle(account, clock.monotonicMs());
-      account.held -= 1;
-      held -= 1;
+      if (tookMs !== undefined) noteTook(account, tookMs);
+      account.units -= 1;
+      account.held -= part;
+      held -= part;
       if (waiting > 0) admit();
     },
     figures: () => ({ waiting, waited, refused }),
   };
+}
+
+function placeFor({ light, whole, tookMs }: Account, shares: boolean): PlaceOf {
+  return shares && tookMs !== undefined && tookMs <= lightMs ? light : whole;
+}
+
+/** Quick to believe that units have become long, and slow to believe that they are short again. */
+function noteTook(account: Account, tookMs: number): void {
+  const known = account.tookMs ?? tookMs;
+  account.tookMs = known + (tookMs > known ? 0.5 : 0.1) * (tookMs - known);
 }
 
 /** `load` follows `held` with the time constant `memoryMs`. */
@@ -254,8 +297,18 @@ function settle(account: Account, nowMs: number): void {
 function rankOf(account: Account, nowMs: number, msPerConnection: number): number {
   if (account.who === controlPlane) return -Infinity;
   settle(account, nowMs);
-  const [unit] = account.queue;
-  return Math.max(unit?.sinceMs ?? nowMs, account.grantedAtMs) + account.load * msPerConnection;
+  return Math.max(account.queue[0]?.sinceMs ?? nowMs, account.grantedAtMs) + account.load * msPerConnection;
+}
+
+/**
+ * Lists are arrays and not sets. A set that things come to and go from makes a new table every few dozen times, and V8 lets each
+ * old table point to the next one: one that has grown old keeps alive what all later ones held, until the next full collection.
+ */
+function removeFrom<T>(list: T[], one: T): boolean {
+  const at = list[0] === one ? 0 : list.indexOf(one);
+  if (at === -1) return false;
+  list.splice(at, 1);
+  return true;
 }
 
 /** Of the same shape, for databases that share their connections out as they are asked for. */

@@ -123,17 +123,19 @@ export function createDatabase(options: DatabaseOptions): Database {
     const requireStillWanted = () => {
       if (monotonicMs() - askedMs > graceMs && scope.signal?.aborted) throw endedError(scope.signal);
     };
-    try {
-      return await shares.within(decision.id, scope, async (pool) => {
-        const trips = unit !== writeUnit && unitOptions.prepared ? pool.roundTrips() : undefined;
+    const isTrips = unit !== writeUnit && unitOptions.prepared;
+    const begin = async (pool: NodePool): Promise<T> => {
+      const trips = isTrips ? pool.roundTrips() : undefined;
+      requireStillWanted();
+      if (trips !== undefined) return sharedUnit(unit, trips, unitOptions, fn);
+      return pool.withLease((lease) => {
+        tellAcquired();
         requireStillWanted();
-        if (trips !== undefined) return sharedUnit(unit, trips, unitOptions, fn);
-        return pool.withLease((lease) => {
-          tellAcquired();
-          requireStillWanted();
-          return unit(lease, unitOptions, fn);
-        });
+        return unit(lease, unitOptions, fn);
       });
+    };
+    try {
+      return await shares.within(decision.id, scope, begin, isTrips);
     } finally {
       tellAcquired();
     }

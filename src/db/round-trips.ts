@@ -81,7 +81,7 @@ interface Carrier {
 }
 
 /** Trips that travel together at most: the last of them waits for all. */
-const trainLength = 4;
+export const trainLength = 4;
 /** After this a connection goes back to the pool, which may think that it is old enough, milliseconds. */
 const keepMs = 5000;
 const roundMs = 100;

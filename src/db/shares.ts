@@ -12,9 +12,15 @@ export interface Shares {
    *
    * @param id of the node
    * @param who for whom: a scope, or an account of admission.ts
+   * @param shares it is made of round trips, which need not hold a connection; default false
    * @throws AppError unavailable, among all that the pool and `fn` throw
    */
-  within<T>(id: number, who: TenantScope | string, fn: (pool: NodePool) => Promise<T>): Promise<T>;
+  within<T>(
+    id: number,
+    who: TenantScope | string,
+    fn: (pool: NodePool) => Promise<T>,
+    shares?: boolean,
+  ): Promise<T>;
   /** The same for a unit of work that holds a connection all the time. */
   withLease<T>(id: number, who: TenantScope | string, fn: (lease: Lease) => Promise<T>): Promise<T>;
   /** Units of work under way and waiting on the node. */
@@ -38,16 +44,17 @@ export function createShares(
     return node;
   }
 
-  const within: Shares['within'] = async (id, who, fn) => {
+  const within: Shares['within'] = async (id, who, fn, shares = false) => {
     const { admission: fair, pool } = nodeOf(id);
     const account = typeof who === 'string' ? who : accountOf(who);
-    const place = fair.enter(account) ?? (await fair.wait(account));
+    const place = fair.enter(account, shares) ?? (await fair.wait(account, shares));
+    const startedMs = clock.monotonicMs();
     try {
       return await fn(pool);
     } catch (error) {
       throw translateError(error);
     } finally {
-      fair.leave(place);
+      fair.leave(place, clock.monotonicMs() - startedMs);
     }
   };
 

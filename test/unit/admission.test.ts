@@ -63,6 +63,30 @@ describe('connections that are free', () => {
     expect(admission.enter('b')).toBeDefined();
     expect(admission.figures()).toEqual({ waiting: 0, waited: 0, refused: 0 });
   });
+
+  it('are shared by round trips of tenants whose units have been short lately, and by no others', () => {
+    const admission = createAdmission({ max: 10, clock, patienceMs });
+    const trips = (who: string, count: number) =>
+      Array.from({ length: count }, () => admission.enter(who, true)).filter((place) => place !== undefined);
+    const tenants = Array.from({ length: 12 }, (_, index) => `t${index}`);
+    // Nothing is known of them yet: nine of ten connections.
+    const first = tenants.flatMap((who) => trips(who, 1));
+    expect(first).toHaveLength(9);
+    for (const place of first) admission.leave(place, 2);
+    for (const who of tenants.slice(9)) for (const place of trips(who, 1)) admission.leave(place, 2);
+
+    const four = tenants.flatMap((who) => trips(who, 4));
+    expect(four).toHaveLength(36);
+    for (const place of four) admission.leave(place, 2);
+    // However short they are, one tenant has no more under way.
+    const alone = trips('t0', 20);
+    expect(alone).toHaveLength(8);
+    // One long unit is enough, and only what is a round trip shares.
+    for (const place of alone) admission.leave(place, 50);
+    expect(trips('t0', 3)).toHaveLength(3);
+    expect(enterAll(admission, 't1', 3)).toHaveLength(3);
+    expect(tenants.slice(2).flatMap((who) => trips(who, 4))).toHaveLength(12);
+  });
 });
 
 describe('those who wait', () => {

@@ -68,6 +68,7 @@ export function buildDataPlane(kernel: Kernel): DataPlane {
     replicaUrls: config.DATABASE_REPLICA_URLS,
     poolMax: config.DATABASE_POOL_MAX,
     admission: config.DATABASE_ADMISSION,
+    longUnitsMax: config.DATABASE_LONG_UNITS_MAX,
     prepared: config.DATABASE_PREPARED_STATEMENTS === 'on',
     readAfterWriteWindowMs: config.READ_AFTER_WRITE_WINDOW_MS,
     maxReplicaLagMs: config.MAX_REPLICA_LAG_MS,

@@ -44,6 +44,12 @@ export const settings = {
     about:
       'fair: tenants share the connections of a node by the time they hold them. off: first come, first served.',
   },
+  DATABASE_LONG_UNITS_MAX: {
+    schema: integer(1, 1000),
+    default: '1',
+    about:
+      'Long units of work at once, per node and process, while short ones are about: of tenants whose units take more than 10 ms. Half of the cores of PostgreSQL, divided by the processes, is a good number.',
+  },
   DATABASE_PREPARED_STATEMENTS: {
     schema: z.enum(['on', 'off']),
     default: 'on',

@@ -17,6 +17,9 @@ import type { TenantScope } from './scope.ts';
  *   cores; of fewer than five connections nothing is kept free.
  * - One connection of five or more is for look-ups of the control plane, which every request of every tenant needs.
  *
+ * - While units of work are about that are short, only `maxLong` are under way of tenants whose units are long: what
+ *   those would take from the others is not connections but PostgreSQL's processors.
+ *
  * A round trip of a tenant whose units have been short lately takes a part of a connection only: it shares one with others
  * (round-trips.ts), and if it does not, it is over soon. One tenant has no more units under way because of that.
  */
@@ -51,6 +54,8 @@ export interface AdmissionFigures {
 export interface AdmissionOptions {
   /** Connections of the node. */
   max: number;
+  /** Units at once, while light ones are about, of tenants whose units are not; default 1. */
+  maxLong?: number | undefined;
   clock: Clock;
   /** A unit of work that has waited for this long is refused. */
   patienceMs: number;
@@ -73,6 +78,10 @@ const alpha = 4;
 const lightPart = 1 / trainLength;
 /** Units that take no longer than this on average are light. When all connections are busy with such, nobody waits long. */
 const lightMs = 10;
+/** Light units are about for so long after the last one began. */
+const lightAboutMs = 1000;
+/** Units at once, meanwhile, of a tenant of whom nothing is known. */
+const unknownUnits = 2;
 /** The time over which "lately" reaches back: what was held longer ago has faded to a third. */
 const memoryMs = 2000;
 /**
@@ -96,6 +105,7 @@ class Account {
   readonly who: string;
   readonly light: PlaceOf = { account: this, part: lightPart };
   readonly whole: PlaceOf = { account: this, part: 1 };
+  readonly long: PlaceOf = { account: this, part: 1 };
   /** Under way. */
   units = 0;
   /** How long units took lately; unknown at first. */
@@ -129,7 +139,10 @@ export function createAdmission(options: AdmissionOptions): Admission {
   const accounts = new Map<string, Account>();
   const queued: Account[] = [];
   let sweepAt = sweepFrom;
+  const maxLong = options.maxLong ?? 1;
   let held = 0;
+  let long = 0;
+  let lightAtMs = -Infinity;
   let waiting = 0;
   let waited = 0;
   let refused = 0;
@@ -154,8 +167,13 @@ export function createAdmission(options: AdmissionOptions): Admission {
     sweepAt = Math.max(sweepFrom, 2 * accounts.size);
   }
 
-  function mayTake(account: Account, { part }: PlaceOf): boolean {
+  function mayTake(account: Account, place: PlaceOf, nowMs: number): boolean {
+    const { part } = place;
     if (account.who === controlPlane) return held + part <= max;
+    if (nowMs - lightAtMs < lightAboutMs) {
+      if (place === account.long && long >= maxLong) return false;
+      if (account.tookMs === undefined && account.units >= unknownUnits) return false;
+    }
     const free = max - kept - held;
     return free >= part && account.held < alpha * free && account.units < maxUnits;
   }
@@ -165,6 +183,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
     account.units += 1;
     account.held += place.part;
     held += place.part;
+    if (place === account.long) long += 1;
+    else if (account.tookMs !== undefined && account.who !== controlPlane) lightAtMs = nowMs;
     return place;
   }
 
@@ -186,7 +206,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     let best: Account | undefined;
     let bestRank = Infinity;
     for (const account of queued) {
-      if (!mayTake(account, placeFor(account, account.queue[0]?.shares ?? false))) continue;
+      if (!mayTake(account, placeFor(account, account.queue[0]?.shares ?? false), nowMs)) continue;
       const rank = rankOf(account, nowMs, handicapMs / max);
       if (rank < bestRank) [best, bestRank] = [account, rank];
     }
@@ -258,11 +278,13 @@ export function createAdmission(options: AdmissionOptions): Admission {
       // Whoever waits already goes first, also when what it waits for is that it holds less itself.
       if (account.queue.length > 0) return undefined;
       const place = placeFor(account, shares);
-      return mayTake(account, place) ? take(account, place, clock.monotonicMs()) : undefined;
+      const nowMs = clock.monotonicMs();
+      return mayTake(account, place, nowMs) ? take(account, place, nowMs) : undefined;
     },
     wait: (who, shares = false) => wait(accountOf(who), shares),
     leave(place, tookMs) {
       const { account, part } = place as PlaceOf; // made by take()
+      if (place === account.long) long -= 1;
       settle(account, clock.monotonicMs());
       if (tookMs !== undefined) noteTook(account, tookMs);
       account.units -= 1;
@@ -274,14 +296,17 @@ export function createAdmission(options: AdmissionOptions): Admission {
   };
 }
 
-function placeFor({ light, whole, tookMs }: Account, shares: boolean): PlaceOf {
-  return shares && tookMs !== undefined && tookMs <= lightMs ? light : whole;
+/** Of whom nothing is known yet, neither good nor bad is assumed. */
+function placeFor({ light, whole, long, who, tookMs }: Account, shares: boolean): PlaceOf {
+  if (tookMs === undefined || who === controlPlane) return whole;
+  if (tookMs > lightMs) return long;
+  return shares ? light : whole;
 }
 
-/** Quick to believe that units have become long, and slow to believe that they are short again. */
+/** Of the last ten or so; one that takes very long is noticed at once. */
 function noteTook(account: Account, tookMs: number): void {
   const known = account.tookMs ?? tookMs;
-  account.tookMs = known + (tookMs > known ? 0.5 : 0.1) * (tookMs - known);
+  account.tookMs = known + 0.1 * (tookMs - known);
 }
 
 /** `load` follows `held` with the time constant `memoryMs`. */

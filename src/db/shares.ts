@@ -30,12 +30,13 @@ export interface Shares {
 
 export function createShares(
   pools: readonly NodePool[],
-  { admission = 'fair', poolMax: max, clock }: DatabaseOptions,
+  { admission = 'fair', poolMax: max, longUnitsMax, clock }: DatabaseOptions,
 ): Shares {
   const patienceMs = limits.serving.acquireMs;
   const nodes = pools.map((pool) => ({
     pool,
-    admission: admission === 'off' ? noAdmission : createAdmission({ max, clock, patienceMs }),
+    admission:
+      admission === 'off' ? noAdmission : createAdmission({ max, maxLong: longUnitsMax, clock, patienceMs }),
   }));
 
   function nodeOf(id: number): (typeof nodes)[number] {

@@ -83,9 +83,38 @@ describe('connections that are free', () => {
     expect(alone).toHaveLength(8);
     // One long unit is enough, and only what is a round trip shares.
     for (const place of alone) admission.leave(place, 50);
-    expect(trips('t0', 3)).toHaveLength(3);
+    expect(trips('t0', 3)).toHaveLength(1);
     expect(enterAll(admission, 't1', 3)).toHaveLength(3);
-    expect(tenants.slice(2).flatMap((who) => trips(who, 4))).toHaveLength(12);
+    expect(tenants.slice(2).flatMap((who) => trips(who, 4))).toHaveLength(20);
+  });
+
+  it('are for long units, too, except that few of those are under way while short ones are about', async () => {
+    const admission = createAdmission({ max: 10, maxLong: 2, clock, patienceMs });
+    const known = (who: string, tookMs: number) => {
+      for (const place of enterAll(admission, who, 1)) admission.leave(place, tookMs);
+    };
+    known('reports', 300);
+    const alone = enterAll(admission, 'reports', 10);
+    expect(alone).toHaveLength(8);
+    for (const place of alone) admission.leave(place, 300);
+
+    known('clicks', 2);
+    known('clicks', 2);
+    const few = enterAll(admission, 'reports', 10);
+    expect(few).toHaveLength(2);
+    expect(enterAll(admission, 'more reports', 10)).toHaveLength(2); // nothing is known of it
+    expect(enterAll(admission, 'clicks', 3)).toHaveLength(3);
+    const order: string[] = [];
+    queue(admission, 'reports', order);
+    advance(999);
+    admission.leave(enterAll(admission, controlPlane, 1)[0] ?? {}, 2);
+    await settled();
+    expect(order).toEqual([]);
+    advance(1);
+    admission.leave(few[0] ?? {}, 300);
+    await settled();
+    expect(order).toEqual(['reports']);
+    expect(enterAll(admission, 'reports', 1)).toHaveLength(1);
   });
 });
 

@@ -48,7 +48,7 @@ export const settings = {
     schema: integer(1, 1000),
     default: '1',
     about:
-      'Long units of work at once, per node and process, while short ones are about: of tenants whose units take more than 10 ms. Half of the cores of PostgreSQL, divided by the processes, is a good number.',
+      'Units of work at once, per node and process, of tenants whose units take ten times as long as others (and 20 ms), while others are about. Half of the cores of PostgreSQL, divided by the processes, is a good number.',
   },
   DATABASE_PREPARED_STATEMENTS: {
     schema: z.enum(['on', 'off']),

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import { unavailable } from '../errors.ts';
-import { trainLength } from './round-trips.ts';
+import { Account, noteTook, type PlaceOf, settle, type Waiting } from './account.ts';
 import type { TenantScope } from './scope.ts';
 
 /**
@@ -17,8 +17,8 @@ import type { TenantScope } from './scope.ts';
  *   cores; of fewer than five connections nothing is kept free.
  * - One connection of five or more is for look-ups of the control plane, which every request of every tenant needs.
  *
- * - While units of work are about that are short, only `maxLong` are under way of tenants whose units are long: what
- *   those would take from the others is not connections but PostgreSQL's processors.
+ * - While others are about, only `maxLong` units are under way of tenants whose units are very much longer: what those
+ *   would take from the others is not connections but PostgreSQL's processors.
  *
  * A round trip of a tenant whose units have been short lately takes a part of a connection only: it shares one with others
  * (round-trips.ts), and if it does not, it is over soon. One tenant has no more units under way because of that.
@@ -54,7 +54,7 @@ export interface AdmissionFigures {
 export interface AdmissionOptions {
   /** Connections of the node. */
   max: number;
-  /** Units at once, while light ones are about, of tenants whose units are not; default 1. */
+  /** Units at once, while others are about, of tenants whose units are much longer than those; default 1. */
   maxLong?: number | undefined;
   clock: Clock;
   /** A unit of work that has waited for this long is refused. */
@@ -74,16 +74,15 @@ export function accountOf({ tenant, actor }: TenantScope): string {
 export const controlPlane = 'control';
 
 const alpha = 4;
-/** Of a connection, for a unit that is light: so many travel together. */
-const lightPart = 1 / trainLength;
 /** Units that take no longer than this on average are light. When all connections are busy with such, nobody waits long. */
 const lightMs = 10;
-/** Light units are about for so long after the last one began. */
-const lightAboutMs = 1000;
+/** Units are long that take more than this, and more than so many times what a quarter of all units takes at most. */
+const longMs = 20;
+const longTimes = 10;
+/** Others are about for so long after the last one began. */
+const shortAboutMs = 1000;
 /** Units at once, meanwhile, of a tenant of whom nothing is known. */
 const unknownUnits = 2;
-/** The time over which "lately" reaches back: what was held longer ago has faded to a third. */
-const memoryMs = 2000;
 /**
  * Having held all connections of the node puts a tenant back as if it had come this much later, and having held a part of
  * them by that part: large, so that shares are strict, and finite, so that newcomers cannot keep a tenant waiting for ever
@@ -92,43 +91,6 @@ const memoryMs = 2000;
 const handicapMs = 10_000;
 /** Tenants remembered before those without any load are forgotten. */
 const sweepFrom = 1000;
-
-interface Waiting {
-  shares: boolean;
-  sinceMs: number;
-  grant(place: Place): void;
-  refuse(error: Error): void;
-}
-
-/** Of one tenant on one node. */
-class Account {
-  readonly who: string;
-  readonly light: PlaceOf = { account: this, part: lightPart };
-  readonly whole: PlaceOf = { account: this, part: 1 };
-  readonly long: PlaceOf = { account: this, part: 1 };
-  /** Under way. */
-  units = 0;
-  /** How long units took lately; unknown at first. */
-  tookMs: number | undefined = undefined;
-  /** Connections held now. */
-  held = 0;
-  /** Connections held on average lately, as of `asOfMs`. */
-  load = 0;
-  asOfMs = 0;
-  /** When the last waiting unit was let in. */
-  grantedAtMs = -Infinity;
-  /** First come, first served. */
-  readonly queue: Waiting[] = [];
-
-  constructor(who: string) {
-    this.who = who;
-  }
-}
-
-interface PlaceOf {
-  readonly account: Account;
-  readonly part: number;
-}
 
 export function createAdmission(options: AdmissionOptions): Admission {
   const { max, clock, patienceMs } = options;
@@ -142,7 +104,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
   const maxLong = options.maxLong ?? 1;
   let held = 0;
   let long = 0;
-  let lightAtMs = -Infinity;
+  let shortAtMs = -Infinity;
+  let quarterMs = 1;
   let waiting = 0;
   let waited = 0;
   let refused = 0;
@@ -167,10 +130,18 @@ export function createAdmission(options: AdmissionOptions): Admission {
     sweepAt = Math.max(sweepFrom, 2 * accounts.size);
   }
 
+  /** Of whom nothing is known yet, neither good nor bad is assumed. */
+  function placeFor({ light, whole, long, tookMs }: Account, shares: boolean): PlaceOf {
+    if (tookMs === undefined) return whole;
+    // When the whole server is slow nobody is long because of that.
+    if (tookMs > longMs && tookMs > longTimes * quarterMs) return long;
+    return shares && tookMs <= lightMs ? light : whole;
+  }
+
   function mayTake(account: Account, place: PlaceOf, nowMs: number): boolean {
     const { part } = place;
     if (account.who === controlPlane) return held + part <= max;
-    if (nowMs - lightAtMs < lightAboutMs) {
+    if (nowMs - shortAtMs < shortAboutMs) {
       if (place === account.long && long >= maxLong) return false;
       if (account.tookMs === undefined && account.units >= unknownUnits) return false;
     }
@@ -184,7 +155,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     account.held += place.part;
     held += place.part;
     if (place === account.long) long += 1;
-    else if (account.tookMs !== undefined && account.who !== controlPlane) lightAtMs = nowMs;
+    else if (account.tookMs !== undefined && account.who !== controlPlane) shortAtMs = nowMs;
     return place;
   }
 
@@ -286,7 +257,11 @@ export function createAdmission(options: AdmissionOptions): Admission {
       const { account, part } = place as PlaceOf; // made by take()
       if (place === account.long) long -= 1;
       settle(account, clock.monotonicMs());
-      if (tookMs !== undefined) noteTook(account, tookMs);
+      if (tookMs !== undefined && account.who !== controlPlane) {
+        noteTook(account, tookMs);
+        // Where a quarter of them are below and the rest above it stands still.
+        quarterMs = Math.max(0.1, quarterMs * (tookMs > quarterMs ? 1.025 : 0.925));
+      }
       account.units -= 1;
       account.held -= part;
       held -= part;
@@ -294,28 +269,6 @@ export function createAdmission(options: AdmissionOptions): Admission {
     },
     figures: () => ({ waiting, waited, refused }),
   };
-}
-
-/** Of whom nothing is known yet, neither good nor bad is assumed. */
-function placeFor({ light, whole, long, who, tookMs }: Account, shares: boolean): PlaceOf {
-  if (tookMs === undefined || who === controlPlane) return whole;
-  if (tookMs > lightMs) return long;
-  return shares ? light : whole;
-}
-
-/** Of the last ten or so; one that takes very long is noticed at once. */
-function noteTook(account: Account, tookMs: number): void {
-  const known = account.tookMs ?? tookMs;
-  account.tookMs = known + 0.1 * (tookMs - known);
-}
-
-/** `load` follows `held` with the time constant `memoryMs`. */
-function settle(account: Account, nowMs: number): void {
-  if (account.load !== account.held) {
-    const faded = Math.exp((account.asOfMs - nowMs) / memoryMs);
-    account.load = account.held + (account.load - account.held) * faded;
-  }
-  account.asOfMs = nowMs;
 }
 
 /** Lowest first: when the tenant began to wait for what it gets next, put back by what it has held lately. */

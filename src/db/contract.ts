@@ -87,7 +87,7 @@ export interface DatabaseOptions {
   spillover?: { perSecond: number | undefined; burst: number | undefined };
   /** Whether tenants get fair shares of the connections of each node; `off`: first come, first served. Default `fair`. */
   admission?: 'fair' | 'off';
-  /** Long units of work at once while short ones are about; default 1. */
+  /** Units of work at once that are much longer than others, while others are about; default 1. */
   longUnitsMax?: number;
   /** How a node is chosen. Tests replace it, to see that they notice a choice that is wrong. */
   route?: typeof route;

@@ -120,6 +120,7 @@ const copied = [
   'package.json',
   'jest.config.js',
   'tsconfig.json',
+  'tsconfig.build.json',
 ];
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 

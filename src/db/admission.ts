@@ -149,7 +149,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     return free >= part && account.held < alpha * free && account.units < maxUnits;
   }
 
-  function take(account: Account, place: PlaceOf, nowMs: number): Place {
+  function take(account: Account, place: PlaceOf, nowMs: number): PlaceOf {
     settle(account, nowMs);
     account.units += 1;
     account.held += place.part;

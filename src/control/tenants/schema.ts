@@ -95,6 +95,8 @@ export interface TenantView {
   /** Of the last change of the status. */
   statusSince: string;
   legalHold: { reason: string } | null;
+  /** Where a move has left the rows as they were, until it is confirmed. */
+  movedFrom: { schema: string; at: string } | null;
   limits: z.output<typeof limitsSchema>;
   /** The newest migration applied to the tenant's schema; null once it is purged. */
   schemaVersion: string | null;

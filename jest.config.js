@@ -15,7 +15,7 @@ const common = {
 export default {
   // The same transform cache would be stale for nobody; the default place is shared by all users of a machine.
   cacheDirectory: '<rootDir>/node_modules/.cache/jest',
-  maxWorkers: 3,
+  maxWorkers: 2,
   testTimeout: 30_000,
   projects: [
     {

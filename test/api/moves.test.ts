@@ -128,9 +128,10 @@ describe.each(['shared', 'schema'] as const)('a tenant that was made with isolat
   it('cannot be written at the old place by a process that has not heard of the move', async () => {
     const tenant = await service.onboard(`unheard_${isolation}`, isolation);
     const from = placeOf(tenant.slug, isolation);
-    const other = build(testConfig(database, { DATABASE_ADMIN_URL: '' }), {
-      logger: pino({ level: 'silent' }),
-    });
+    let standsMs: number | undefined;
+    const clock = { nowMs: () => Date.now(), monotonicMs: () => standsMs ?? performance.now() };
+    const logger = pino({ level: 'silent' });
+    const other = build(testConfig(database, { DATABASE_ADMIN_URL: '' }), { logger, clock });
     await other.start();
     try {
       await onPort(other.tenantApp, async (baseUrl) => {
@@ -138,6 +139,7 @@ describe.each(['shared', 'schema'] as const)('a tenant that was made with isolat
         expect((await client.post('/v1/products', product('before'))).status).toBe(201);
         const old = await other.data.directory.find(tenant.slug);
         other.data.db.lookUp = () => Promise.reject(new Error('it hears nothing'));
+        standsMs = performance.now(); // or it would serve nobody after 15 s
         await moveTo(service, tenant, otherOf(isolation));
         const before = await rowsIn(database, from, tenant.id);
         const refused = await client.post('/v1/products', product('lost'));

@@ -124,9 +124,7 @@ export function build(config: Config, overrides: Overrides = {}): Tenantry {
   const data = buildDataPlane(kernel);
   telemetry.watch(() => data.db.nodes());
   const control =
-    config.DATABASE_ADMIN_URL === undefined
-      ? undefined
-      : buildControlPlane(kernel, data.directory, () => data.db.nodes());
+    config.DATABASE_ADMIN_URL === undefined ? undefined : buildControlPlane(kernel, data.directory, data);
 
   let draining = false;
   const health: Health = {

@@ -13,6 +13,7 @@ import { createRunner, type Runner } from './control/migrations/runner.ts';
 import { operatorRoutes } from './control/operators/routes.ts';
 import { createOperatorService } from './control/operators/service.ts';
 import { createActingService } from './control/tenants/acting.ts';
+import { createExportService, exportHandler } from './control/tenants/export-job.ts';
 import type { Importer } from './control/tenants/import.ts';
 import { moveHandler } from './control/tenants/move/job.ts';
 import { createMoveService, type MoveService } from './control/tenants/move/service.ts';
@@ -66,13 +67,10 @@ export interface ControlPlane {
 
 /**
  * @param directory told that tenants have changed; absent where no data plane is served
- * @param nodes how far replicas are behind, for work that gives way to them
+ * @param served what is served beside it: how far replicas are behind, for work that gives way to them, and where tenants are
+ *   read out
  */
-export function buildControlPlane(
-  kernel: Kernel,
-  directory?: Directory,
-  nodes?: Database['nodes'],
-): ControlPlane {
+export function buildControlPlane(kernel: Kernel, directory?: Directory, served?: Served): ControlPlane {
   const { config, clock, logger, passwords, telemetry, migrationsFolder, step } = kernel;
   const adminUrl = requireSetting(config, 'DATABASE_ADMIN_URL');
   const database = createControlDatabase({
@@ -106,11 +104,24 @@ export function buildControlPlane(
   });
   const jobs = createJobService(database);
   const certifier = () => createCertifier(keyFor(config, 'purge certificates'));
-  const pace = createPace({ nodes, maxLagMs: config.MAX_REPLICA_LAG_MS, clock });
+  const pace = createPace({
+    nodes: served && (() => served.db.nodes()),
+    maxLagMs: config.MAX_REPLICA_LAG_MS,
+    clock,
+  });
   const handlers: JobHandlers = {
     purge: purgeHandler({ database, migrator, clock, pace, certifier, ...told }),
     move: moveHandler({ database, migrator, clock, pace, maxLagMs: config.MAX_REPLICA_LAG_MS, ...told }),
+    ...(served === undefined || config.EXPORT_DIR === undefined
+      ? {}
+      : {
+          export: exportHandler({
+            ...{ database, clock, folder: config.EXPORT_DIR },
+            exporter: buildExporter(kernel, { database }, served),
+          }),
+        }),
   };
+  const exports = createExportService({ database, jobs }, config.EXPORT_DIR);
   const moves = createMoveService({ database, jobs, ...told });
   const purges = createPurgeService({
     database,
@@ -167,6 +178,7 @@ export function buildControlPlane(
             tenants,
             purges,
             moves,
+            exports,
             acting: createActingService({ tenants, migrator, tokens }),
             exporter: buildExporter(kernel, { database }, data),
             lists,

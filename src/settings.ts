@@ -174,6 +174,11 @@ export const settings = {
     about:
       'A deleted tenant can be restored for this long, and is not purged before unless that is forced. Days.',
   },
+  EXPORT_DIR: {
+    schema: z.string().min(1),
+    about:
+      'Folder for exports that are made as jobs, on the machine of the process that makes them. Unset: there are none.',
+  },
   REQUEST_DEADLINE_MS: {
     schema: integer(1, 3_600_000),
     about:

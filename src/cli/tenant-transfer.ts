@@ -1,10 +1,9 @@
-import { createReadStream, createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import type { Writable } from 'node:stream';
-import { finished } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { buildControlPlane, buildDataPlane } from '../build.ts';
-import type { Exporter, ExportOptions, ExportReport } from '../control/tenants/export.ts';
+import type { Exporter, ExportOptions } from '../control/tenants/export.ts';
+import { exportToFile } from '../control/tenants/export-file.ts';
 import { AppError } from '../errors.ts';
 import { buildExporter } from '../transfer.ts';
 import { commandKernel, withControl } from './control.ts';
@@ -43,7 +42,9 @@ async function exportTenant(
       const onProgress = progressNotes(io, 'exported');
       const take = (options: Pick<ExportOptions, 'sink' | 'primaryOnly'>) =>
         exporter.exportTenant(slugOrId.toLowerCase(), { ...options, onProgress, signal });
-      return output === '-' ? take({ sink: toStdout(io) }) : toFile(io, output, take);
+      return output === '-'
+        ? take({ sink: toStdout(io) })
+        : exportToFile(output, take, (why) => io.note(`${why} Once more, from the primary.`));
     }),
   );
   const report = await taking.catch((error: unknown) => {
@@ -59,40 +60,6 @@ async function exportTenant(
 /** The other end may be gone before the last bytes are: `| head`. */
 function toStdout(io: Io): Writable {
   return io.stdout.on('error', () => undefined);
-}
-
-/** Under another name until it is complete, so that half an export is never taken for a whole one. */
-async function toFile(
-  io: Io,
-  file: string,
-  take: (options: { sink: Writable; primaryOnly?: boolean }) => Promise<ExportReport>,
-): Promise<ExportReport> {
-  const part = `${file}.part`;
-  async function attempt(primaryOnly: boolean): Promise<ExportReport> {
-    const sink = createWriteStream(part, { mode: 0o600, flush: true });
-    // A write that is under way when the export is given up may fail after it, and nobody else listens then.
-    sink.on('error', () => undefined);
-    try {
-      const report = await take({ sink, primaryOnly });
-      sink.end();
-      await finished(sink);
-      return report;
-    } finally {
-      sink.destroy();
-    }
-  }
-  try {
-    const report = await attempt(false).catch((error: unknown) => {
-      // Nobody has seen the file yet, so what a replica gave up can be had from the primary, from the start.
-      if (!(error instanceof AppError) || error.code !== 'unavailable') throw error;
-      io.note(`${error.message} Once more, from the primary.`);
-      return attempt(true);
-    });
-    await rename(part, file);
-    return report;
-  } finally {
-    await rm(part, { force: true });
-  }
 }
 
 interface ImportFlags {

@@ -9,6 +9,7 @@ import { parseBody, refuseBody } from '../../http/validate.ts';
 import { idempotentRequest } from '../idempotency.ts';
 import { type ActingService, actSchema } from './acting.ts';
 import type { Exporter } from './export.ts';
+import type { ExportService } from './export-job.ts';
 import type { MoveService } from './move/service.ts';
 import type { PurgeService } from './purge/service.ts';
 import {
@@ -28,13 +29,14 @@ export interface TenantRoutesParts {
   moves: MoveService;
   acting: ActingService;
   exporter: Exporter;
+  exports: ExportService;
   lists: Lists;
   /** For digests of bodies. */
   idempotencyKey: KeyObject;
 }
 
 export function tenantRoutes(parts: TenantRoutesParts): Router {
-  const { tenants, purges, moves, acting, exporter, lists, idempotencyKey } = parts;
+  const { tenants, purges, moves, acting, exporter, exports, lists, idempotencyKey } = parts;
   const router = Router();
 
   route(router, '/', {
@@ -110,6 +112,14 @@ export function tenantRoutes(parts: TenantRoutesParts): Router {
     async post(req, res) {
       const { reason } = parseBody(actSchema, req);
       res.json(await acting.act(tenantName(req), reason, authorOf(req)));
+    },
+  });
+
+  route(router, '/:tenant/exports', {
+    async post(req, res) {
+      refuseBody(req);
+      const job = await exports.request(tenantName(req), authorOf(req));
+      res.status(202).location(`/admin/v1/jobs/${job.id}`).json(job);
     },
   });
 

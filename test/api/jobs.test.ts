@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { JobRefused, type JobRun } from '../../src/control/jobs/job.ts';
 import { maxAttempts } from '../../src/control/jobs/run.ts';
+import { command } from '../../src/control/tenants/service.ts';
 import { useDatabase } from '../support/database.ts';
 import { useJobs } from '../support/job-scene.ts';
 import { expectProblem } from '../support/problem.ts';
@@ -146,6 +147,8 @@ describe('a job', () => {
     const { body } = await service.operator().post(`/admin/v1/jobs/${id}/cancel`).expect(202);
     expect(body).toMatchObject({ status: 'cancelled', startedAt: null });
     expect(await database.superuser('select key from graphile_worker.jobs where key = $1', [id])).toEqual([]);
+    const told = `select actor_kind as kind, action from control.audit_events where resource_id = $1`;
+    expect(await database.superuser(told, [id])).toEqual([{ kind: 'platform', action: 'jobs.cancel' }]);
   });
 
   it('is one of its kind for a tenant at a time', async () => {
@@ -154,7 +157,7 @@ describe('a job', () => {
     await expect(scene.add('nobody-knows-this-kind', {}, tenant)).rejects.toMatchObject({
       code: 'job_under_way',
     });
-    await scene.jobs.cancel(id);
+    await scene.jobs.cancel(id, command);
     await scene.add('nobody-knows-this-kind', {}, tenant);
   });
 });

@@ -1,6 +1,7 @@
 import { Router } from 'express';
 import { z } from 'zod';
 import type { ListRules, Lists } from '../../http/list.ts';
+import { authorOf } from '../../http/origin.ts';
 import { route } from '../../http/route.ts';
 import { parseId, refuseBody } from '../../http/validate.ts';
 import { jobStatuses } from './job.ts';
@@ -33,7 +34,7 @@ export function jobRoutes(jobs: JobService, lists: Lists): Router {
   route(router, '/:id/cancel', {
     async post(req, res) {
       refuseBody(req);
-      res.status(202).json(await jobs.cancel(parseId(req)));
+      res.status(202).json(await jobs.cancel(parseId(req), authorOf(req)));
     },
   });
 

@@ -1,6 +1,7 @@
 import { v7 as uuidv7 } from 'uuid';
-import type { ControlDatabase, Page, PageRequest, WriteSession } from '../../db/index.ts';
+import type { Author, ControlDatabase, Page, PageRequest, WriteSession } from '../../db/index.ts';
 import { AppError, notFound } from '../../errors.ts';
+import { recordPlatformEvent } from '../audit/repository.ts';
 import type { JobView } from './job.ts';
 import { countJobs, findJob, insertJob, type JobFilter, pageOfJobs, requestCancel } from './repository.ts';
 
@@ -20,9 +21,10 @@ export interface JobService {
   /**
    * One that is queued ends at once; one that runs stops where it safely can, which its status then tells.
    *
+   * @param author whom the audit names
    * @throws AppError not_found, job_ended
    */
-  cancel(id: string): Promise<JobView>;
+  cancel(id: string, author: Author): Promise<JobView>;
 }
 
 export function createJobService(database: ControlDatabase): JobService {
@@ -35,11 +37,15 @@ export function createJobService(database: ControlDatabase): JobService {
     get: async (id) => required(await database.read((session) => findJob(session, id))),
     list: (request) => database.read((session) => pageOfJobs(session, request)),
     count: (where) => database.read((session) => countJobs(session, where)),
-    cancel: (id) =>
+    cancel: (id, author) =>
       database.write(async (session) => {
         const status = await requestCancel(session, id);
         const job = required(await findJob(session, id));
         if (status === undefined) throw new AppError('job_ended', `The job has ${job.status} already.`);
+        await recordPlatformEvent(session, author, {
+          ...{ action: 'jobs.cancel', resource: 'jobs', resourceId: id, after: { kind: job.kind } },
+          ...(job.tenant === null ? {} : { tenantId: job.tenant }),
+        });
         return job;
       }),
   };

@@ -35,16 +35,20 @@ interface CursorBinding {
   filter: string;
 }
 
+/** Where the rows of a list come from. */
+export interface ListSource<Row> {
+  page(request: ListRequest<Row>): Promise<{ rows: unknown[]; next: Position | undefined }>;
+  /** Of all rows that the filters leave. */
+  count(where: Partial<Row>): Promise<number>;
+}
+
 export interface Lists {
-  /** @throws AppError invalid_input for a parameter that is not known, or a cursor that is not ours */
-  read<Row>(req: Request, rules: ListRules): ListRequest<Row>;
-  /** Writes the envelope and `Link: rel="next"`. */
-  answer<Row>(
-    req: Request,
-    res: Response,
-    request: ListRequest<Row>,
-    page: { data: unknown[]; next: Position | undefined; total?: number | undefined },
-  ): void;
+  /**
+   * Answers with a page: the envelope and `Link: rel="next"`.
+   *
+   * @throws AppError invalid_input for a parameter that is not known, or a cursor that is not ours
+   */
+  serve<Row>(req: Request, res: Response, rules: ListRules, source: ListSource<Row>): Promise<void>;
 }
 
 const maxLimit = 100;
@@ -75,32 +79,32 @@ export function createLists(key: KeyObject): Lists {
     return { value, id };
   }
 
-  return {
-    read<Row>(req: Request, rules: ListRules): ListRequest<Row> {
-      const query = parseQuery(schemaOf(rules), req) as Record<
-        string,
-        string | number | string[] | undefined
-      >;
-      const sort = String(query['sort']);
-      const filters = Object.entries(query).filter(([name]) => name.startsWith('filter['));
-      const where = Object.fromEntries(filters.map(([name, value]) => [name.slice(7, -1), value]));
-      const binding = bindingOf(req, sort, where);
-      const cursor = query['cursor'];
-      return {
-        limit: Number(query['limit']),
-        sort: {
-          field: sort.replace(/^-/, '') as keyof Row & string, // the schema allows sortable fields only
-          direction: sort.startsWith('-') ? 'desc' : 'asc',
-        },
-        where: where as Partial<Row>, // the schema allows filterable fields only
-        include: (query['include'] as string[] | undefined) ?? [],
-        counted: query['count'] === 'exact',
-        ...(cursor === undefined ? {} : { after: decode(binding, String(cursor)) }),
-      };
-    },
+  function read<Row>(req: Request, rules: ListRules): ListRequest<Row> {
+    const query = parseQuery(schemaOf(rules), req) as Record<string, string | number | string[] | undefined>;
+    const sort = String(query['sort']);
+    const filters = Object.entries(query).filter(([name]) => name.startsWith('filter['));
+    const where = Object.fromEntries(filters.map(([name, value]) => [name.slice(7, -1), value]));
+    const binding = bindingOf(req, sort, where);
+    const cursor = query['cursor'];
+    return {
+      limit: Number(query['limit']),
+      sort: {
+        field: sort.replace(/^-/, '') as keyof Row & string, // the schema allows sortable fields only
+        direction: sort.startsWith('-') ? 'desc' : 'asc',
+      },
+      where: where as Partial<Row>, // the schema allows filterable fields only
+      include: (query['include'] as string[] | undefined) ?? [],
+      counted: query['count'] === 'exact',
+      ...(cursor === undefined ? {} : { after: decode(binding, String(cursor)) }),
+    };
+  }
 
-    answer(req, res, request, { data, next, total }) {
+  return {
+    async serve<Row>(req: Request, res: Response, rules: ListRules, source: ListSource<Row>): Promise<void> {
+      const request = read<Row>(req, rules);
       const { limit, where = {} } = request;
+      const { rows, next } = await source.page(request);
+      const total = request.counted ? await source.count(where) : undefined;
       const { field, direction } = request.sort;
       const sort = `${direction === 'desc' ? '-' : ''}${field}`;
       const cursor = next === undefined ? null : encode(bindingOf(req, sort, where), next);
@@ -110,7 +114,7 @@ export function createLists(key: KeyObject): Lists {
         res.setHeader('Link', `<${url.pathname}${url.search}>; rel="next"`);
       }
       answerJson(res, 200, {
-        data,
+        data: rows,
         page: { next: cursor, limit, ...(total === undefined ? {} : { total }) },
       });
     },

@@ -48,10 +48,10 @@ export function resourceRoutes<View extends { id: string }, Create, Patch>(
   route(router, '/', {
     async get(req, res) {
       const scope = readingScope(req);
-      const request = lists.read<View>(req, listRules);
-      const { rows, next } = await service.list(scope, request);
-      const total = request.counted ? await service.count(scope, request.where) : undefined;
-      lists.answer(req, res, request, { data: rows, next, total });
+      await lists.serve<View>(req, res, listRules, {
+        page: (request) => service.list(scope, request),
+        count: (where) => service.count(scope, where),
+      });
     },
     post: [
       mayWrite,

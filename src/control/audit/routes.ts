@@ -10,13 +10,10 @@ export function platformAuditRoutes(database: ControlDatabase, lists: Lists): Ro
   const router = Router();
   route(router, '/', {
     async get(req, res) {
-      const request = lists.read<PlatformEventView & PlatformQuery>(req, platformEventList);
-      const query = { ...request.where } as PlatformQuery; // the schema allows no others
-      const { rows, next } = await database.read((session) => pageOfEvents(session, request, query));
-      const total = request.counted
-        ? await database.read((session) => countEvents(session, query))
-        : undefined;
-      lists.answer(req, res, request, { data: rows, next, total });
+      await lists.serve<PlatformEventView & PlatformQuery>(req, res, platformEventList, {
+        page: (request) => database.read((session) => pageOfEvents(session, request, request.where ?? {})),
+        count: (where) => database.read((session) => countEvents(session, where)),
+      });
     },
   });
   return router;

@@ -18,10 +18,10 @@ export function jobRoutes(jobs: JobService, lists: Lists): Router {
 
   route(router, '/', {
     async get(req, res) {
-      const request = lists.read<JobFilter>(req, rules);
-      const { rows, next } = await jobs.list(request);
-      const total = request.counted ? await jobs.count(request.where ?? {}) : undefined;
-      lists.answer(req, res, request, { data: rows, next, total });
+      await lists.serve<JobFilter>(req, res, rules, {
+        page: (request) => jobs.list(request),
+        count: (where) => jobs.count(where),
+      });
     },
   });
 

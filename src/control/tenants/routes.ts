@@ -41,10 +41,10 @@ export function tenantRoutes(parts: TenantRoutesParts): Router {
 
   route(router, '/', {
     async get(req, res) {
-      const request = lists.read<TenantView>(req, rules);
-      const { rows, next } = await tenants.list(request);
-      const total = request.counted ? await tenants.count() : undefined;
-      lists.answer(req, res, request, { data: rows, next, total });
+      await lists.serve<TenantView>(req, res, rules, {
+        page: (request) => tenants.list(request),
+        count: () => tenants.count(),
+      });
     },
     async post(req, res) {
       const input = parseBody(createTenantSchema, req);

@@ -20,10 +20,10 @@ export function apiKeyRoutes(keys: ApiKeyService, lists: Lists): Router {
   route(router, '/', {
     async get(req, res) {
       const scope = managingScope(req);
-      const request = lists.read<ApiKeyView>(req, apiKeyList);
-      const { rows, next } = await keys.list(scope, request);
-      const total = request.counted ? await keys.count(scope, request.where) : undefined;
-      lists.answer(req, res, request, { data: rows, next, total });
+      await lists.serve<ApiKeyView>(req, res, apiKeyList, {
+        page: (request) => keys.list(scope, request),
+        count: (where) => keys.count(scope, where),
+      });
     },
     post: [
       mayManage,

@@ -18,10 +18,10 @@ export function auditEventRoutes(events: AuditEventService, lists: Lists): Route
   route(router, '/', {
     async get(req, res) {
       const scope = readingScope(req);
-      const request = lists.read<AuditEventView>(req, auditEventList);
-      const { rows, next } = await events.list(scope, request);
-      const total = request.counted ? await events.count(scope, request.where) : undefined;
-      lists.answer(req, res, request, { data: rows, next, total });
+      await lists.serve<AuditEventView>(req, res, auditEventList, {
+        page: (request) => events.list(scope, request),
+        count: (where) => events.count(scope, where),
+      });
     },
   });
 

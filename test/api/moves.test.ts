@@ -49,7 +49,11 @@ describe.each(['shared', 'schema'] as const)('a tenant that was made with isolat
     expect(await rowsIn(database, from, tenant.id)).toEqual(before);
     expect(await othersRows(database, tenant.id)).toEqual(others);
     const { body } = await service.operator().get(`/admin/v1/tenants/${tenant.slug}`).expect(200);
-    expect(body).toMatchObject({ status: 'active', isolation: target, movedFrom: { schema: from } });
+    expect(body).toMatchObject({
+      status: 'active',
+      isolation: target,
+      movedFrom: { schema: from, at: expect.stringMatching(/Z$/) },
+    });
 
     // The old credentials do, and what is written now is at the new place alone.
     await until(async () => (await tenant.client.post('/v1/products').send(product('new'))).status === 201);

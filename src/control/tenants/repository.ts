@@ -20,7 +20,8 @@ const constraints = {
 
 const selection = `t.id, t.slug, t.name, t.isolation, t.status, t.status_since as "statusSince",
   case when t.legal_hold is not null then jsonb_build_object('reason', t.legal_hold) end as "legalHold",
-  case when t.moved_from is not null then jsonb_build_object('schema', t.moved_from, 'at', t.moved_at) end as "movedFrom",
+  case when t.moved_from is not null then jsonb_build_object('schema', t.moved_from, 'at',
+    to_char(t.moved_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) end as "movedFrom",
   t.limits, t.version,
   t.created_at as "createdAt", t.updated_at as "updatedAt",
   (select max(migration) from control.migration_ledger l where l.schema_name = t.schema_name) as "schemaVersion"`;

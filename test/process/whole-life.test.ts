@@ -165,7 +165,7 @@ it('the command line says what it refuses, and with which code', async () => {
   const cases: [number, RegExp, ...string[]][] = [
     [1, /active, which allows update, suspend, delete/, 'resume', 'cli-refused'],
     [1, /active, which allows/, 'purge', 'cli-refused'],
-    [1, /Nothing was found/, 'suspend', 'nobody'],
+    [1, /There is no such tenant/, 'suspend', 'nobody'],
     [2, /force wants a reason/, 'purge', 'cli-refused', '--force'],
     [2, /--certificate belongs to --wait/, 'purge', 'cli-refused', '--certificate', 'x'],
     [2, /cannot be read as JSON/, 'verify-purge', 'no-such-file'],

@@ -104,7 +104,8 @@ export function createAdmission(options: AdmissionOptions): Admission {
   const maxLong = options.maxLong ?? 1;
   let held = 0;
   let long = 0;
-  let shortAtMs = -Infinity;
+  /** The last unit that was not long, and the last one before it of another account. */
+  const short = { by: undefined as Account | undefined, atMs: -Infinity, othersAtMs: -Infinity };
   let quarterMs = 1;
   let waiting = 0;
   let waited = 0;
@@ -141,7 +142,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
   function mayTake(account: Account, place: PlaceOf, nowMs: number): boolean {
     const { part } = place;
     if (account.who === controlPlane) return held + part <= max;
-    if (nowMs - shortAtMs < shortAboutMs) {
+    if (nowMs - (account === short.by ? short.othersAtMs : short.atMs) < shortAboutMs) {
       if (place === account.long && long >= maxLong) return false;
       if (account.tookMs === undefined && account.units >= unknownUnits) return false;
     }
@@ -155,8 +156,16 @@ export function createAdmission(options: AdmissionOptions): Admission {
     account.held += place.part;
     held += place.part;
     if (place === account.long) long += 1;
-    else if (account.tookMs !== undefined && account.who !== controlPlane) shortAtMs = nowMs;
+    else if (account.tookMs !== undefined && account.who !== controlPlane) noteShort(account, nowMs);
     return place;
+  }
+
+  function noteShort(account: Account, nowMs: number): void {
+    if (account !== short.by) {
+      short.by = account;
+      short.othersAtMs = short.atMs;
+    }
+    short.atMs = nowMs;
   }
 
   /** Lets in whoever may, best first. */

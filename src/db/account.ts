@@ -6,6 +6,11 @@ import { trainLength } from './round-trips.ts';
 const memoryMs = 2000;
 /** Of a connection, for a unit that is light: so many travel together. */
 const lightPart = 1 / trainLength;
+/** Units that take no longer than this on average are light. When all connections are busy with such, nobody waits long. */
+const lightMs = 10;
+/** Units are long that take more than this, and more than so many times what a quarter of all units takes at most. */
+const longMs = 20;
+const longTimes = 10;
 
 export interface Waiting {
   shares: boolean;
@@ -39,9 +44,26 @@ export class Account {
   }
 }
 
+/** The right to a connection (`part` 1), or to a part of one. */
 export interface PlaceOf {
   readonly account: Account;
   readonly part: number;
+}
+
+/**
+ * Of whom nothing is known yet, neither good nor bad is assumed.
+ *
+ * @param quarterMs what a quarter of the units of all accounts takes at most
+ */
+export function placeFor(
+  { light, whole, long, tookMs }: Account,
+  shares: boolean,
+  quarterMs: number,
+): PlaceOf {
+  if (tookMs === undefined) return whole;
+  // When the whole server is slow nobody is long because of that.
+  if (tookMs > longMs && tookMs > longTimes * quarterMs) return long;
+  return shares && tookMs <= lightMs ? light : whole;
 }
 
 /** `load` follows `held` with the time constant `memoryMs`. */

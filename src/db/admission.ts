@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import { unavailable } from '../errors.ts';
-import { Account, noteTook, type PlaceOf, settle, type Waiting } from './account.ts';
+import { Account, noteTook, placeFor, type PlaceOf, settle, type Waiting } from './account.ts';
 import type { TenantScope } from './scope.ts';
 
 /**
@@ -9,14 +9,13 @@ import type { TenantScope } from './scope.ts';
  * time for which connections are held, not requests: a tenant with few slow statements and one with many quick ones get
  * the same share of the database.
  *
- * Two things keep a quiet tenant from waiting for somebody else's slow statement to end, which no order of a queue can:
+ * Three things keep a quiet tenant from waiting for somebody else's slow statement, which no order of a queue can:
  *
  * - A tenant takes a connection only while it holds less than `alpha` times those that are free ("dynamic threshold",
  *   Choudhury and Hahne 1998). Of ten connections one tenant alone gets eight, two get four each, and there is always
  *   one for a tenant that has none. More connections than that would not make PostgreSQL faster on the usual number of
  *   cores; of fewer than five connections nothing is kept free.
  * - One connection of five or more is for look-ups of the control plane, which every request of every tenant needs.
- *
  * - While others are about, only `maxLong` units are under way of tenants whose units are very much longer: what those
  *   would take from the others is not connections but PostgreSQL's processors.
  *
@@ -74,11 +73,6 @@ export function accountOf({ tenant, actor }: TenantScope): string {
 export const controlPlane = 'control';
 
 const alpha = 4;
-/** Units that take no longer than this on average are light. When all connections are busy with such, nobody waits long. */
-const lightMs = 10;
-/** Units are long that take more than this, and more than so many times what a quarter of all units takes at most. */
-const longMs = 20;
-const longTimes = 10;
 /** Others are about for so long after the last one began. */
 const shortAboutMs = 1000;
 /** Units at once, meanwhile, of a tenant of whom nothing is known. */
@@ -98,21 +92,23 @@ export function createAdmission(options: AdmissionOptions): Admission {
   const maxWaitingEach = options.maxWaitingEach ?? Math.ceil(maxWaiting / 2);
   const kept = max >= 5 ? 1 : 0;
   const maxUnits = Math.ceil((alpha / (alpha + 1)) * (max - kept));
+  const maxLong = options.maxLong ?? 1;
   const accounts = new Map<string, Account>();
   const queued: Account[] = [];
   let sweepAt = sweepFrom;
-  const maxLong = options.maxLong ?? 1;
   let held = 0;
-  let long = 0;
+  /** Long units under way. */
+  let longUnits = 0;
   /** The last unit that was not long, and the last one before it of another account. */
   const short = { by: undefined as Account | undefined, atMs: -Infinity, othersAtMs: -Infinity };
+  /** A quarter of all units takes no longer. */
   let quarterMs = 1;
   let waiting = 0;
   let waited = 0;
   let refused = 0;
   let grantedAtMs = -Infinity;
 
-  function accountOf(who: string): Account {
+  function accountFor(who: string): Account {
     let account = accounts.get(who);
     if (account === undefined) {
       if (accounts.size >= sweepAt) sweep();
@@ -131,19 +127,11 @@ export function createAdmission(options: AdmissionOptions): Admission {
     sweepAt = Math.max(sweepFrom, 2 * accounts.size);
   }
 
-  /** Of whom nothing is known yet, neither good nor bad is assumed. */
-  function placeFor({ light, whole, long, tookMs }: Account, shares: boolean): PlaceOf {
-    if (tookMs === undefined) return whole;
-    // When the whole server is slow nobody is long because of that.
-    if (tookMs > longMs && tookMs > longTimes * quarterMs) return long;
-    return shares && tookMs <= lightMs ? light : whole;
-  }
-
   function mayTake(account: Account, place: PlaceOf, nowMs: number): boolean {
     const { part } = place;
     if (account.who === controlPlane) return held + part <= max;
     if (nowMs - (account === short.by ? short.othersAtMs : short.atMs) < shortAboutMs) {
-      if (place === account.long && long >= maxLong) return false;
+      if (place === account.long && longUnits >= maxLong) return false;
       if (account.tookMs === undefined && account.units >= unknownUnits) return false;
     }
     const free = max - kept - held;
@@ -155,7 +143,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     account.units += 1;
     account.held += place.part;
     held += place.part;
-    if (place === account.long) long += 1;
+    if (place === account.long) longUnits += 1;
     else if (account.tookMs !== undefined && account.who !== controlPlane) noteShort(account, nowMs);
     return place;
   }
@@ -178,7 +166,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       remove(next, unit);
       next.grantedAtMs = nowMs;
       grantedAtMs = nowMs;
-      unit.grant(take(next, placeFor(next, unit.shares), nowMs));
+      unit.grant(take(next, placeFor(next, unit.shares, quarterMs), nowMs));
     }
   }
 
@@ -186,7 +174,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
     let best: Account | undefined;
     let bestRank = Infinity;
     for (const account of queued) {
-      if (!mayTake(account, placeFor(account, account.queue[0]?.shares ?? false), nowMs)) continue;
+      if (!mayTake(account, placeFor(account, account.queue[0]?.shares ?? false, quarterMs), nowMs)) continue;
       const rank = rankOf(account, nowMs, handicapMs / max);
       if (rank < bestRank) [best, bestRank] = [account, rank];
     }
@@ -254,17 +242,17 @@ export function createAdmission(options: AdmissionOptions): Admission {
 
   return {
     enter(who, shares = false) {
-      const account = accountOf(who);
+      const account = accountFor(who);
       // Whoever waits already goes first, also when what it waits for is that it holds less itself.
       if (account.queue.length > 0) return undefined;
-      const place = placeFor(account, shares);
+      const place = placeFor(account, shares, quarterMs);
       const nowMs = clock.monotonicMs();
       return mayTake(account, place, nowMs) ? take(account, place, nowMs) : undefined;
     },
-    wait: (who, shares = false) => wait(accountOf(who), shares),
+    wait: (who, shares = false) => wait(accountFor(who), shares),
     leave(place, tookMs) {
       const { account, part } = place as PlaceOf; // made by take()
-      if (place === account.long) long -= 1;
+      if (place === account.long) longUnits -= 1;
       settle(account, clock.monotonicMs());
       if (tookMs !== undefined && account.who !== controlPlane) {
         noteTook(account, tookMs);

@@ -54,7 +54,6 @@ export function runBatch(
 ): Promise<StepResult[]> {
   return new Promise((resolve, reject) => {
     const batch = new Batch(steps, prepared);
-    // The client puts a callback of its own around this one when it guards the query with a time-out.
     batch.callback = (error, result) => (error === null ? resolve(result ?? []) : reject(error));
     client.query(batch as never); // pg's types know of no custom query object
   });

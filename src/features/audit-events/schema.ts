@@ -34,12 +34,4 @@ export const auditEventList = {
 } as const;
 
 /** What the filters of a list ask for. */
-export interface AuditQuery {
-  action?: string;
-  actor?: string;
-  actorKind?: string;
-  resource?: string;
-  resourceId?: string;
-  from?: string;
-  to?: string;
-}
+export type AuditQuery = Partial<Record<keyof (typeof auditEventList)['filterable'], string>>;

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from '@jest/globals';
+import { build } from '../src/version.ts';
 
 /**
  * The two tables of docs/architecture.md as data: which room may import what, and which dangerous spelling has which
@@ -35,7 +36,7 @@ const edges: { room: RegExp; may: string[] }[] = [
   },
   // Keys are checked by the room that uses them.
   { room: /^src\/(config|settings)\.ts$/, may: ['zod', 'src/settings.ts', 'src/auth/signing-keys.ts'] },
-  { room: /^src\/(errors|clock)\.ts$/, may: [] },
+  { room: /^src\/(errors|clock|version)\.ts$/, may: [] },
   {
     room: /^src\/db\//,
     may: [
@@ -83,13 +84,9 @@ const edges: { room: RegExp; may: string[] }[] = [
   {
     room: /^src\/control\/migrations\//,
     may: [
-      'node:',
-      'knex',
-      'pg',
-      'p-limit',
-      'express',
-      'src/control/migrations/',
-      'src/db/index.ts',
+      ...['node:', 'knex', 'pg', 'p-limit', 'express', 'uuid', 'zod'],
+      ...['src/control/migrations/', 'src/control/jobs/', 'src/control/audit/repository.ts'],
+      ...['src/control/tenants/purge/pace.ts', 'src/db/index.ts', 'src/version.ts'],
       ...edge(),
     ],
   },
@@ -139,6 +136,7 @@ const edges: { room: RegExp; may: string[] }[] = [
         'src/examination.ts',
         'src/config.ts',
         'src/errors.ts',
+        'src/version.ts',
         'src/control/',
         'seeds/',
       ],
@@ -248,6 +246,13 @@ describe('the rooms', () => {
     };
     expect(forbiddenImports(faulty)).toEqual(['src/features/x/service.ts:1 imports pg']);
     expect(strangers(faulty)).toHaveLength(2);
+  });
+
+  it('are of the version that package.json has', () => {
+    const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as {
+      version: string;
+    };
+    expect(build).toBe(version);
   });
 
   it('keep their files short enough to read', () => {

@@ -5,6 +5,7 @@ import { configCommand } from './config.ts';
 import { devCommand } from './dev.ts';
 import { doctorCommand } from './doctor.ts';
 import { withDevelopment } from './environment.ts';
+import { build } from '../version.ts';
 import { Exit, exitCodes, type Io } from './io.ts';
 import { keyCommand } from './key.ts';
 import { migrateCommand } from './migrate.ts';
@@ -37,6 +38,7 @@ const plain: Io = {
 };
 
 const program = new Command('tenantry')
+  .version(build)
   .description('Multi-tenant SaaS backend on PostgreSQL: serve it, onboard tenants, migrate all of them.')
   .addCommand(serveCommand(io))
   .addCommand(devCommand(plain))

@@ -17,6 +17,7 @@ export const controlGrants: Readonly<Record<string, readonly Privilege[]>> = {
   'control.tenant_directory': ['SELECT'],
   'control.tenant_epochs': ['SELECT'],
   'control.tenant_limits': ['SELECT'],
+  'control.tenant_versions': ['SELECT'],
   // Policies of their own bind these two to the tenant at hand.
   'control.audit_events': ['INSERT'],
   'control.revocations': ['SELECT', 'INSERT', 'UPDATE'],

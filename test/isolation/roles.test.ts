@@ -112,7 +112,8 @@ describe('tenantry_app', () => {
       where c.relkind in ('r', 'v', 'm', 'p', 'f', 'S')
         and (n.nspname in ('control', 'public') or c.relname ~ '^knex_')
         and not (n.nspname = 'control'
-          and c.relname in ('tenant_directory', 'tenant_epochs', 'tenant_limits', 'revocations'))`);
+          and c.relname in
+            ('tenant_directory', 'tenant_epochs', 'tenant_limits', 'tenant_versions', 'revocations'))`);
     const places = tables.map((table) => table.place);
     expect(places).toEqual(
       expect.arrayContaining(['control.tenants', 'control.operators', 'control.audit_events']),

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import path from 'node:path';
 import type { Knex } from 'knex';
+import { type Backfill, type Script, scriptOf } from './script.ts';
 
 /**
  * A ladder is a folder of knex migrations, applied in the order of their names. `control` is for the schema of that
@@ -13,8 +14,22 @@ export interface Ladder {
   name: LadderName;
   /** Names in order, without the ending: the same from source and from the build. */
   steps(): Promise<string[]>;
+  /** What the steps would execute, in order. Found out once. */
+  scripts(): Promise<readonly Script[]>;
   /** For knex's migrator. */
   source: Knex.MigrationSource<string>;
+}
+
+/** What a file of the tenant ladder may say beside what knex knows: docs/migrations.md. */
+export interface MigrationFile extends Knex.Migration {
+  /** As knex has it. False: the statements run one by one, outside of a transaction, as CREATE INDEX CONCURRENTLY must. */
+  config?: { transaction?: boolean };
+  /** It takes away what older builds need: they stop serving a schema before it gets this step. */
+  contract?: boolean;
+  /** Findings of lint that do not count here: rule → reason. */
+  allow?: Readonly<Record<string, string>>;
+  /** Rows to be rewritten, a few at a time, after `up`. */
+  backfill?: Backfill;
 }
 
 const migrationsFolder = fileURLToPath(new URL('../../../migrations', import.meta.url));
@@ -35,17 +50,31 @@ export function createLadder(name: LadderName, folder: string = migrationsFolder
 
   const steps = async () => [...(await files()).keys()];
 
+  async function load(step: string): Promise<MigrationFile> {
+    const file = (await files()).get(step);
+    if (file === undefined) throw new Error(`There is no migration ${step} in ${directory}`);
+    return (await import(pathToFileURL(file).href)) as MigrationFile;
+  }
+
+  const found = new Map<string, Script>();
+  async function script(step: string): Promise<Script> {
+    const known = found.get(step) ?? (await scriptOf(step, await load(step)));
+    found.set(step, known);
+    return known;
+  }
+
   return {
     name,
     steps,
+    async scripts() {
+      const all: Script[] = [];
+      for (const step of await steps()) all.push(await script(step));
+      return all;
+    },
     source: {
       getMigrations: steps,
       getMigrationName: (step) => step,
-      async getMigration(step) {
-        const file = (await files()).get(step);
-        if (file === undefined) throw new Error(`There is no migration ${step} in ${directory}`);
-        return (await import(pathToFileURL(file).href)) as Knex.Migration;
-      },
+      getMigration: load,
     },
   };
 }

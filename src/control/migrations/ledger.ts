@@ -36,15 +36,70 @@ export async function appliedIn(session: ReadSession, schema: SchemaName): Promi
   return rows.map(({ migration }) => migration);
 }
 
-/** To be called in the transaction of the migration. */
+/** Where, how and by whom a step was applied. */
+export interface Applied {
+  step: string;
+  durationMs: number;
+  checksum: string;
+  /** See Script. */
+  contract: boolean;
+  /** Of the fleet's run; absent where a tenant is made, moved or imported. */
+  run?: { id: string; wave: number; attempts: number };
+  /** The program's version. */
+  build: string;
+}
+
+/**
+ * To be called in the transaction of the migration. From then on the data plane knows the schema by its new version.
+ *
+ * @param schema not `control`, whose ledger grows columns while it is migrated: see recordControl()
+ */
 export async function recordApplied(
   session: WriteSession,
   schema: SchemaName,
-  migration: string,
-  durationMs: number,
+  applied: Applied,
 ): Promise<void> {
+  const { step, durationMs, checksum, contract, run, build } = applied;
   await session.query(
-    'insert into control.migration_ledger (schema_name, migration, duration_ms) values ($1, $2, $3)',
-    [schema, migration, Math.round(durationMs)],
+    `insert into control.migration_ledger (schema_name, migration, duration_ms, checksum, run, wave, attempts, build)
+     values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [
+      ...[schema, step, Math.round(durationMs), checksum],
+      ...[run?.id ?? null, run?.wave ?? null, run?.attempts ?? 1, build],
+    ],
   );
+  await session.query('delete from control.migration_failures where schema_name = $1 and migration = $2', [
+    schema,
+    step,
+  ]);
+  await session.query(
+    `insert into control.schema_versions (schema_name, version, needs) values ($1, $2, $3)
+     on conflict (schema_name) do update set version = greatest(schema_versions.version, excluded.version),
+       needs = greatest(schema_versions.needs, excluded.needs)`,
+    [schema, step, contract ? step : null],
+  );
+}
+
+/** The same for the schema `control`. What the columns of newer steps hold is filled in when all steps have been applied. */
+export async function recordControl(session: WriteSession, all: readonly Applied[]): Promise<void> {
+  for (const { step, durationMs } of all) {
+    await session.query(
+      `insert into control.migration_ledger (schema_name, migration, duration_ms) values ('control', $1, $2)`,
+      [step, Math.round(durationMs)],
+    );
+  }
+  for (const { step, checksum, build } of all) {
+    await session.query(
+      `update control.migration_ledger set checksum = $2, build = $3
+       where schema_name = 'control' and migration = $1`,
+      [step, checksum, build],
+    );
+  }
+}
+
+/** With a schema that is dropped, what was known of it. */
+export async function forgetSchema(session: WriteSession, schema: SchemaName): Promise<void> {
+  for (const table of ['migration_ledger', 'migration_failures', 'schema_versions']) {
+    await session.query(`delete from control.${table} where schema_name = $1`, [schema]);
+  }
 }

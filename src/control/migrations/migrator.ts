@@ -10,8 +10,9 @@ import {
   type WriteSession,
 } from '../../db/index.ts';
 import { unavailable } from '../../errors.ts';
+import { build } from '../../version.ts';
 import { createLadder, type LadderName } from './ladder.ts';
-import { recordApplied } from './ledger.ts';
+import { type Applied, forgetSchema, recordApplied, recordControl } from './ledger.ts';
 
 /**
  * Applies migrations to one schema at a time, in one transaction with the ledgers, as tenantry_owner and on
@@ -114,7 +115,7 @@ export function createMigrator(options: MigratorOptions): Migrator {
         const control = await session();
         await claim(schema, control);
         await trx.raw(`drop schema if exists "${schema}" cascade`);
-        await control.query('delete from control.migration_ledger where schema_name = $1', [schema]);
+        await forgetSchema(control, schema);
       },
       climb: async () => climb(trx, schema, await session()),
       session,
@@ -134,18 +135,24 @@ export function createMigrator(options: MigratorOptions): Migrator {
   async function climb(trx: Knex.Transaction, schema: SchemaName, session: WriteSession): Promise<string[]> {
     await claim(schema, session);
     const ladder = ladders[schema === 'control' ? 'control' : 'tenant'];
-    const applied: string[] = [];
+    const scripts = new Map((await ladder.scripts()).map((script) => [script.step, script]));
+    const applied: Applied[] = [];
     for (;;) {
       const startedMs = clock.monotonicMs();
       const [, names] = (await trx.migrate.up({ migrationSource: ladder.source, schemaName: schema })) as [
         number,
         string[],
       ];
-      const [name] = names;
-      if (name === undefined) return applied;
-      await recordApplied(session, schema, name, clock.monotonicMs() - startedMs);
-      applied.push(name);
+      const [step] = names;
+      if (step === undefined) break;
+      const { checksum = '', contract = false } = scripts.get(step) ?? {};
+      const durationMs = clock.monotonicMs() - startedMs;
+      const entry: Applied = { step, durationMs, checksum, contract, build };
+      applied.push(entry);
+      if (schema !== 'control') await recordApplied(session, schema, entry);
     }
+    if (schema === 'control') await recordControl(session, applied);
+    return applied.map(({ step }) => step);
   }
 
   return {

@@ -7,7 +7,8 @@ import { jobRoutes } from './control/jobs/routes.ts';
 import { createJobService, type JobService } from './control/jobs/service.ts';
 import { createJobWorker, installQueue, type JobWorker } from './control/jobs/worker.ts';
 import { createTenantKeyService, type TenantKeyService } from './control/keys/service.ts';
-import { createMigrator } from './control/migrations/migrator.ts';
+import { createHealth } from './control/migrations/health.ts';
+import { createMigrator, type MigratorOptions } from './control/migrations/migrator.ts';
 import { migrationRoutes } from './control/migrations/routes.ts';
 import { createRunner, type Runner } from './control/migrations/runner.ts';
 import { operatorRoutes } from './control/operators/routes.ts';
@@ -27,6 +28,7 @@ import { keyFor, tokensOf } from './credentials.ts';
 import {
   type ControlDatabase,
   createControlDatabase,
+  createLentPool,
   type Database,
   schemaName,
   type Snapshots,
@@ -71,7 +73,7 @@ export interface ControlPlane {
  *   read out
  */
 export function buildControlPlane(kernel: Kernel, directory?: Directory, served?: Served): ControlPlane {
-  const { config, clock, logger, passwords, telemetry, migrationsFolder, step } = kernel;
+  const { config, clock, logger, passwords, telemetry, migrationsFolder, migrations, step } = kernel;
   const adminUrl = requireSetting(config, 'DATABASE_ADMIN_URL');
   const database = createControlDatabase({
     url: adminUrl,
@@ -80,11 +82,12 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     observer: telemetry.database,
     onIdleError: idleErrorLog(logger),
   });
-  const migrator = createMigrator({
-    adminUrl,
-    clock,
-    ...(migrationsFolder === undefined ? {} : { folder: migrationsFolder }),
-  });
+  const openMigrator = (own: Pick<MigratorOptions, 'poolMax' | 'applicationName'> = {}) =>
+    createMigrator({
+      ...{ adminUrl, clock, ...own },
+      ...(migrationsFolder === undefined ? {} : { folder: migrationsFolder }),
+    });
+  const migrator = openMigrator();
   const told = {
     ...(directory === undefined ? {} : { directory }),
     ...(step === undefined ? {} : { step }),
@@ -96,19 +99,34 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     insertOwner,
     ...told,
   });
-  const runner = createRunner({
-    database,
-    migrator,
-    clock,
-    installQueue: () => installQueue(adminUrl, logger),
-  });
-  const jobs = createJobService(database);
-  const certifier = () => createCertifier(keyFor(config, 'purge certificates'));
   const pace = createPace({
     nodes: served && (() => served.db.nodes()),
     maxLagMs: config.MAX_REPLICA_LAG_MS,
     clock,
   });
+  const runner = createRunner({
+    ...{ database, migrator, openMigrator, clock },
+    connect: (applicationName) =>
+      createLentPool({
+        url: adminUrl,
+        max: 1,
+        applicationName,
+        onError: (error) => idleErrorLog(logger)(error, 'lease'),
+      }),
+    health: createHealth({
+      database,
+      nodes: served && (() => served.db.nodes()),
+      maxLagMs: config.MAX_REPLICA_LAG_MS,
+      watch: config.MIGRATE_WATCH_URLS,
+    }),
+    rest: (tookMs, signal) => pace.rest(tookMs, signal),
+    announce: async () => undefined,
+    lint: async () => undefined,
+    installQueue: () => installQueue(adminUrl, logger),
+    ...(migrations === undefined ? {} : { ladders: migrations.ladders }),
+  });
+  const jobs = createJobService(database);
+  const certifier = () => createCertifier(keyFor(config, 'purge certificates'));
   const handlers: JobHandlers = {
     purge: purgeHandler({ database, migrator, clock, pace, certifier, ...told }),
     move: moveHandler({ database, migrator, clock, pace, maxLagMs: config.MAX_REPLICA_LAG_MS, ...told }),

@@ -2,6 +2,7 @@ import { type Logger, pino } from 'pino';
 import { createPasswords, type Passwords } from './auth/passwords.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Config } from './config.ts';
+import type { RunnerOptions } from './control/migrations/runner.ts';
 import type { Step } from './control/tenants/service.ts';
 import type { DatabaseOptions } from './db/index.ts';
 import { buildLimiter, type Limiter } from './limiter.ts';
@@ -13,6 +14,8 @@ export interface Overrides {
   logger?: Logger;
   /** Where the migration ladders are. */
   migrationsFolder?: string;
+  /** How runs of the fleet come by their locks: replaced to see what the ladder is good for. */
+  migrations?: Required<Pick<RunnerOptions, 'ladders'>>;
   /** Told of every place in the work of the control plane that a crash could come after. */
   step?: Step;
   /** How the data plane remembers and chooses: replaced to see that tests notice when a protection is missing. */
@@ -34,6 +37,7 @@ export interface Kernel {
   readonly telemetry: Telemetry;
   readonly limiter: Limiter;
   readonly migrationsFolder: string | undefined;
+  readonly migrations: Overrides['migrations'];
   readonly step: Step | undefined;
   readonly database: Overrides['database'];
 }
@@ -49,6 +53,7 @@ export function createKernel(config: Config, overrides: Overrides = {}): Kernel 
     telemetry: createTelemetry({ slowStatementMs: config.SLOW_QUERY_MS, clock, logger }),
     passwords: createPasswords(config.BCRYPT_COST),
     migrationsFolder: overrides.migrationsFolder,
+    migrations: overrides.migrations,
     step: overrides.step,
     database: overrides.database,
   };

@@ -179,6 +179,15 @@ export const settings = {
     about:
       'Folder for exports that are made as jobs, on the machine of the process that makes them. Unset: there are none.',
   },
+  MIGRATE_WATCH_URLS: {
+    schema: z
+      .string()
+      .transform(splitList)
+      .pipe(z.array(z.url({ protocol: /^https?$/ }))),
+    default: '',
+    about:
+      'The /metrics of processes that serve tenants, separated by commas: a run of the fleet halts when too many of their answers fail.',
+  },
   REQUEST_DEADLINE_MS: {
     schema: integer(1, 3_600_000),
     about:

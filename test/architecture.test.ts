@@ -222,7 +222,7 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
   },
   {
     spelling: /\b(tenant_id|deleted_at)\b/,
-    only: /^(src\/db\/(table|tenant-rows|scope|audit|numbers|capacity)\.ts|src\/control\/(isolation-rules|tenants\/purge\/tables|tenants\/move\/rows)\.ts|migrations\/.*)$/,
+    only: /^(src\/db\/(table|tenant-rows|scope|audit|numbers|capacity)\.ts|src\/control\/(isolation-rules|tenants\/purge\/tables|tenants\/move\/rows|migrations\/backfill)\.ts|migrations\/.*)$/,
     why: 'no feature can forget what it does not spell',
   },
 ];

@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { statusOf } from '../../src/control/migrations/report.ts';
+import { type RunReport, statusOf } from '../../src/control/migrations/report.ts';
 import { useDatabase } from '../support/database.ts';
 import { slugs, useFleet } from '../support/fleet.ts';
+import { holding } from '../support/holding.ts';
 import { until } from '../support/until.ts';
 
 describe('a run', () => {
@@ -67,64 +68,69 @@ describe('a run that is aborted', () => {
   });
 });
 
-/** The steps of these tests run in this process and leave their traces here. */
-const traces = globalThis as unknown as { running: number; most: number; applied: number; wanted: number };
-
 describe('tenants at the same time', () => {
   const database = useDatabase();
   const fleet = useFleet(database);
-  // A tenant's step goes on when as many are under way as there should be at most, or after two seconds in vain.
-  const counted = (table: string) => `
-    globalThis.running += 1;
-    globalThis.most = Math.max(globalThis.most, globalThis.running);
-    const { rows } = await knex.raw('select current_schema() as schema');
-    const company = () => rows[0].schema === 'shared' || globalThis.most >= globalThis.wanted;
-    for (let look = 0; look < 400 && !company(); look += 1) await new Promise((resolve) => setTimeout(resolve, 5));
-    await knex.raw('create table ${table} (id int)');
-    globalThis.running -= 1;
-    globalThis.applied += 1;`;
-  const reset = (wanted = 0) => Object.assign(traces, { running: 0, most: 0, applied: 0, wanted });
 
   beforeAll(async () => {
     for (const slug of slugs(10)) await fleet.onboard(slug);
+    await database.superuser(`create table public.traces (step text, together int);
+      grant insert on public.traces to tenantry_owner`);
   });
+
+  /** A tenant's step goes on when as many are under way as there should be at most, or after a second in vain. */
+  const counted = (step: string, wanted: number) => `
+    do $$
+    declare
+      together int := 0;
+      looks int := 0;
+    begin
+      perform pg_advisory_xact_lock_shared(4711);
+      loop
+        select count(*) into together from pg_locks where locktype = 'advisory' and objid = 4711 and granted;
+        looks := looks + 1;
+        exit when current_schema() = 'shared' or together >= ${wanted} or looks > 100;
+        perform pg_sleep(0.01);
+      end loop;
+      insert into public.traces values ('${step}', together);
+    end $$`;
 
   it.each([
-    ['9002_alone', 1, 1],
-    ['9003_in_pairs', 2, 2],
-    // The migrator's connections are the other bound: nobody fails for want of one.
-    ['9004_at_will', 50, 4],
-  ])('%s: parallel %i means at most %i', async (name, parallel, most) => {
-    reset(most);
-    await fleet.addStep('tenant', name, counted(name.slice(5)));
+    ['9002_alone', 1],
+    ['9003_in_pairs', 2],
+    ['9004_by_six', 6],
+  ])('%s: parallel %i means at most so many, and as many', async (name, parallel) => {
+    await fleet.addStep('tenant', name, counted(name, parallel + 1));
     const report = await fleet.control.runner.up({ parallel });
     expect(report.counts).toMatchObject({ applied: 11, failed: 0 });
-    expect(traces.most).toBe(most);
-    expect(traces.applied).toBe(11);
+    const [trace] = await database.superuser<{ most: number; all: number }>(
+      'select max(together) as most, count(*)::int as all from public.traces where step = $1',
+      [name],
+    );
+    expect(trace).toEqual({ most: parallel, all: 11 });
   });
+});
 
-  it('two runners at once never apply a step twice, and between them or the next nothing is left', async () => {
-    reset();
-    await fleet.addStep('tenant', '9005_contended', counted('contended'));
-    const { runner } = fleet.control;
-    const reports = await Promise.all([runner.up(), runner.up()]);
-    const errors = reports.flatMap(({ results }) => results.flatMap(({ error }) => error ?? []));
-    for (const error of errors) expect(error).toMatch(/Another runner is at work|shared failed/);
-    expect((await runner.up()).counts.failed).toBe(0);
-    expect(traces.applied).toBe(11);
-    expect(await fleet.schemasWith('contended')).toHaveLength(11);
-    expect(await fleet.ledger()).toEqual(await fleet.knexLedgers());
-    expect(statusOf(await runner.plan()).pending).toBe(0);
-  });
+describe('a tenant that is made while a run is under way', () => {
+  const database = useDatabase();
+  const fleet = useFleet(database);
 
-  it('a tenant that is made while a run is under way ends at the newest version', async () => {
-    reset();
-    await fleet.addStep('tenant', '9006_under_way', counted('under_way'));
-    const run = fleet.control.runner.up({ parallel: 1 });
-    await until(() => traces.applied >= 2, 'the run to be under way');
-    await fleet.onboard('in_between');
-    await run;
-    expect((await fleet.ledger())['tenant_in_between']).toContain('9006_under_way');
+  it('ends at the newest version, also when a build made it that knows fewer steps', async () => {
+    for (const slug of slugs(3)) await fleet.onboard(slug);
+    const older = await fleet.older();
+    await fleet.addStep('tenant', '9002_under_way', 'alter table users add column under_way int');
+    let run: Promise<RunReport> | undefined;
+    await holding(database, 'lock table tenant_t03.users in access exclusive mode', async () => {
+      run = fleet.control.runner.up({ parallel: 2 });
+      await until(async () => (await at('9002_under_way')) === 3, 'the run to be under way');
+      await older.onboard('in_between');
+      expect((await fleet.ledger())['tenant_in_between']).not.toContain('9002_under_way');
+    });
+    expect((await run)?.counts).toMatchObject({ failed: 0, applied: 5 });
+    expect((await fleet.ledger())['tenant_in_between']).toContain('9002_under_way');
     expect(statusOf(await fleet.control.runner.plan()).pending).toBe(0);
   });
+
+  const at = async (step: string) =>
+    Object.values(await fleet.ledger()).filter((steps) => steps.includes(step)).length;
 });

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
-import { buildControlPlane, type ControlPlane, createKernel } from '../../src/build.ts';
+import { buildControlPlane, type ControlPlane, createKernel, type Overrides } from '../../src/build.ts';
 import type { Isolation } from '../../src/db/index.ts';
 import type { TestDatabase } from './database.ts';
 import { password, testConfig } from './tenantry.ts';
@@ -15,6 +15,8 @@ export interface Fleet {
   /** @param up SQL, or the body of a function of `knex` when it holds `await` */
   addStep(ladder: 'control' | 'tenant', name: string, up: string): Promise<void>;
   onboard(slug: string, isolation?: Isolation): Promise<void>;
+  /** A build that knows the steps there are now, and none that are added afterwards. */
+  older(): Promise<Pick<Fleet, 'control' | 'onboard'>>;
   /** Applied migrations by schema, from the central ledger. */
   ledger(): Promise<Record<string, string[]>>;
   /** The same, from knex's own table in each schema. */
@@ -26,19 +28,30 @@ export interface Fleet {
 const ladders = fileURLToPath(new URL('../../migrations', import.meta.url));
 
 /** To be called at the top of a test file or in a describe, after useDatabase(). */
-export function useFleet(database: TestDatabase): Fleet {
+export function useFleet(database: TestDatabase, overrides: Pick<Overrides, 'migrations'> = {}): Fleet {
   let folder = '';
   let control: ControlPlane | undefined;
+  const built: { folder: string; control: ControlPlane }[] = [];
+  async function buildFrom(ladder: string): Promise<{ folder: string; control: ControlPlane }> {
+    const copy = await mkdtemp(path.join(os.tmpdir(), 'tenantry-ladders-'));
+    await cp(ladder, copy, { recursive: true });
+    const kernel = createKernel(testConfig(database), {
+      ...overrides,
+      logger: pino({ level: 'silent' }),
+      migrationsFolder: copy,
+    });
+    const made = { folder: copy, control: buildControlPlane(kernel) };
+    built.push(made);
+    return made;
+  }
   beforeAll(async () => {
-    folder = await mkdtemp(path.join(os.tmpdir(), 'tenantry-ladders-'));
-    await cp(ladders, folder, { recursive: true });
-    control = buildControlPlane(
-      createKernel(testConfig(database), { logger: pino({ level: 'silent' }), migrationsFolder: folder }),
-    );
+    ({ folder, control } = await buildFrom(ladders));
   });
   afterAll(async () => {
-    await control?.stop();
-    await rm(folder, { recursive: true, force: true });
+    for (const made of built) {
+      await made.control.stop();
+      await rm(made.folder, { recursive: true, force: true });
+    }
   });
   const running = () => {
     if (control === undefined) throw new Error('The fleet is made in beforeAll');
@@ -55,9 +68,10 @@ export function useFleet(database: TestDatabase): Fleet {
         `export async function up(knex) {\n${up.includes('await') ? up : `await knex.raw(${JSON.stringify(up)});`}\n}
          export async function down() { throw new Error('nobody goes down here'); }\n`,
       ),
-    async onboard(slug, isolation = 'schema') {
-      const owner = { email: `owner@${slug}.test`, password };
-      await running().tenants.create({ slug, name: slug, isolation, owner, limits: {} });
+    onboard: (slug, isolation = 'schema') => onboardBy(running(), slug, isolation),
+    async older() {
+      const { control: other } = await buildFrom(folder);
+      return { control: other, onboard: (slug, isolation = 'schema') => onboardBy(other, slug, isolation) };
     },
     async ledger() {
       const rows = await database.superuser<{ schema: string; names: string[] }>(
@@ -87,6 +101,11 @@ export function useFleet(database: TestDatabase): Fleet {
       return rows.map(({ schema }) => schema);
     },
   };
+}
+
+async function onboardBy({ tenants }: ControlPlane, slug: string, isolation: Isolation): Promise<void> {
+  const owner = { email: `owner@${slug}.test`, password };
+  await tenants.create({ slug, name: slug, isolation, owner, limits: {} });
 }
 
 /** `t01` to `t20`, say. */

@@ -1,4 +1,8 @@
+import { build } from '../../version.ts';
 import { type ReadSession, type SchemaName, schemaName, type WriteSession } from '../../db/index.ts';
+
+import type { LadderName } from './ladder.ts';
+import type { SchemaFacts } from './waves.ts';
 
 /** The central record of what has been applied where; knex keeps its own, inside each schema, with the same names. */
 export interface AppliedBySchema {
@@ -25,6 +29,67 @@ export async function readFleet(session: ReadSession): Promise<AppliedBySchema> 
     schemas: [...base, ...tenants.map((row) => schemaName(row.schema))],
     applied: new Map(rows.map((row) => [row.schema, row.applied])),
   };
+}
+
+/** As the ledger has it. */
+export interface Checksum {
+  ladder: LadderName;
+  step: string;
+  checksum: string;
+  /** How many schemas have the step with it. */
+  schemas: number;
+}
+
+/** Of all that was applied since checksums are kept. To be called when the ladder `control` is up to date. */
+export function readChecksums(session: ReadSession): Promise<Checksum[]> {
+  return session.query<Checksum>(
+    `select case schema_name when 'control' then 'control' else 'tenant' end as ladder, migration as step, checksum,
+       count(*) as schemas
+     from control.migration_ledger where checksum is not null group by 1, 2, 3 order by 1, 2`,
+  );
+}
+
+/** What the order of the waves depends on, of every schema of a tenant. */
+export async function readFacts(session: ReadSession): Promise<Map<string, SchemaFacts>> {
+  const rows = await session.query<SchemaFacts & { schema: string }>(
+    `select t.schema_name as schema, t.canary, coalesce(p.pages, 0) as pages
+     from control.tenants t
+       left join (select relnamespace, sum(relpages)::bigint as pages from pg_class group by 1) p
+         on p.relnamespace = to_regnamespace(t.schema_name)
+     where t.isolation = 'schema' and t.status not in ('purging', 'purged')`,
+  );
+  return new Map(rows.map(({ schema, ...facts }) => [schema, facts]));
+}
+
+/** Server processes that make a tenant at this moment: see Migrator, createSchema(). */
+export async function provisioningUnderWay(session: ReadSession): Promise<number[]> {
+  const rows = await session.query<{ pid: number }>(
+    `select distinct pid from pg_locks, (select ${provisioningKey} as key) k
+     where locktype = 'advisory' and granted and objsubid = 1
+       and classid::bigint = (key >> 32) & 4294967295 and objid::bigint = key & 4294967295`,
+  );
+  return rows.map(({ pid }) => pid);
+}
+
+/** An advisory lock that whoever makes a tenant shares with all others that do. Nobody wants it for himself. */
+export const provisioningKey = `hashtextextended('tenantry provisioning', 0)`;
+
+/** What was tried in vain and has not succeeded since. */
+export interface Failure {
+  schema: string;
+  migration: string;
+  run: string | null;
+  wave: number | null;
+  attempts: number;
+  error: string;
+  at: string;
+}
+
+export function readFailures(session: ReadSession): Promise<Failure[]> {
+  return session.query<Failure>(
+    `select schema_name as schema, migration, run, wave, attempts, error, failed_at as at
+     from control.migration_failures order by schema_name, migration`,
+  );
 }
 
 /** The migrations of one schema, in order. */
@@ -95,6 +160,29 @@ export async function recordControl(session: WriteSession, all: readonly Applied
       [step, checksum, build],
     );
   }
+}
+
+/** What was tried in vain, until it succeeds. Tries are counted on from those of earlier runs. */
+export async function recordFailure(
+  session: WriteSession,
+  schema: SchemaName,
+  failure: {
+    step: string;
+    error: string;
+    durationMs: number;
+    run: { id: string; wave: number; attempts: number };
+  },
+): Promise<void> {
+  const { step, error, durationMs, run } = failure;
+  await session.query(
+    `insert into control.migration_failures as f
+       (schema_name, migration, run, wave, attempts, duration_ms, error, build)
+     values ($1, $2, $3, $4, $5, $6, $7, $8)
+     on conflict (schema_name, migration) do update set run = excluded.run, wave = excluded.wave,
+       attempts = f.attempts + excluded.attempts, duration_ms = excluded.duration_ms, error = excluded.error,
+       build = excluded.build, failed_at = now()`,
+    [schema, step, run.id, run.wave, run.attempts, Math.round(durationMs), error, build],
+  );
 }
 
 /** With a schema that is dropped, what was known of it. */

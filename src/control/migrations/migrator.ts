@@ -11,8 +11,10 @@ import {
 } from '../../db/index.ts';
 import { unavailable } from '../../errors.ts';
 import { build } from '../../version.ts';
-import { createLadder, type LadderName } from './ladder.ts';
-import { type Applied, forgetSchema, recordApplied, recordControl } from './ledger.ts';
+import { createLadder, type Ladder, type LadderName } from './ladder.ts';
+import { recordOf, replay, type RunOf } from './replay.ts';
+import type { Script } from './script.ts';
+import { type Applied, forgetSchema, provisioningKey, recordApplied, recordControl } from './ledger.ts';
 
 /**
  * Applies migrations to one schema at a time, in one transaction with the ledgers, as tenantry_owner and on
@@ -22,16 +24,29 @@ export interface Migrator {
   /**
    * One transaction whose unqualified names mean `schema`. Rolled back as a whole when `fn` throws.
    *
-   * @param options `lockTimeoutMs` instead of that of all transactions; `idleMs`: the server ends the transaction when it
-   *   has not heard of us for so long, default never
+   * @param options in milliseconds: `lockTimeoutMs` instead of that of all transactions; `statementTimeoutMs`, default none;
+   *   `idleMs`: the server ends the transaction when it has not heard of us for so long, default never
    */
   inSchema<T>(
     schema: SchemaName,
     fn: (work: SchemaWork) => Promise<T>,
-    options?: { lockTimeoutMs?: number; idleMs?: number },
+    options?: TransactionLimits,
   ): Promise<T>;
   steps(): Promise<Record<LadderName, string[]>>;
+  /** What the steps would execute. */
+  scripts(ladder: LadderName): Promise<readonly Script[]>;
+  /**
+   * Outside of any transaction, on a connection for this alone whose unqualified names mean `schema`: for statements that
+   * must not be in one.
+   */
+  outside<T>(schema: SchemaName, fn: (client: ClientBase) => Promise<T>): Promise<T>;
   stop(): Promise<void>;
+}
+
+export interface TransactionLimits {
+  lockTimeoutMs?: number;
+  statementTimeoutMs?: number;
+  idleMs?: number;
 }
 
 export interface SchemaWork {
@@ -45,6 +60,12 @@ export interface SchemaWork {
   dropSchema(): Promise<void>;
   /** Applies what is pending and returns its names. @throws AppError unavailable while another runner is at work here */
   climb(): Promise<string[]>;
+  /** Claims the schema and looks at it. @throws AppError unavailable while another runner is at work here */
+  survey(run: string): Promise<Survey>;
+  /** Applies the step that is next. After survey(). */
+  apply(script: Script, run: RunOf): Promise<void>;
+  /** Writes down that it was applied, outside of this transaction. After survey(). */
+  record(script: Script, run: RunOf): Promise<void>;
   /**
    * Of the control plane, with qualified names; or, with a tenant, of that tenant in this schema.
    *
@@ -53,12 +74,25 @@ export interface SchemaWork {
   session(tenant?: Tenant, author?: Author): Promise<WriteSession>;
 }
 
+/** What a run must know of a schema before it touches it, as of the transaction that does. */
+export interface Survey {
+  /** It may have been dropped since the plan was made. */
+  there: boolean;
+  /** The lease is still the run's. */
+  leased: boolean;
+  applied: readonly string[];
+  /** Knex's own lock: set while somebody runs knex here, or since one was killed. */
+  knexLocked: boolean;
+}
+
 export interface MigratorOptions {
   /** Of the role tenantry_owner. */
   adminUrl: string;
   clock: Clock;
   /** Connections at most. Default 4. */
   poolMax?: number;
+  /** Names the connections to the server. Default `tenantry-migrate`. */
+  applicationName?: string;
   /** A statement that waits longer for a lock fails, so that it does not hold up what queues behind it. Default 2000. */
   lockTimeoutMs?: number;
   /** Where the ladders are; the project's own by default. */
@@ -69,12 +103,13 @@ const silent = () => undefined;
 
 export function createMigrator(options: MigratorOptions): Migrator {
   const { adminUrl, clock, poolMax = 4, lockTimeoutMs = 2000, folder } = options;
+  const { applicationName = 'tenantry-migrate' } = options;
   const ladders = { control: createLadder('control', folder), tenant: createLadder('tenant', folder) };
   const knex = createKnex({
     client: 'pg',
     connection: {
       connectionString: adminUrl,
-      application_name: 'tenantry-migrate',
+      application_name: applicationName,
       connectionTimeoutMillis: 5000,
     },
     pool: { min: 0, max: poolMax },
@@ -86,16 +121,18 @@ export function createMigrator(options: MigratorOptions): Migrator {
   async function inSchema<T>(
     schema: SchemaName,
     fn: (work: SchemaWork) => Promise<T>,
-    limits: { lockTimeoutMs?: number; idleMs?: number } = {},
+    limits: TransactionLimits = {},
   ): Promise<T> {
-    return knex.transaction(async (trx) => {
+    const settings = [
       // A runner that is killed lets go of its locks: the server notices within half a second.
-      await trx.raw(`set local client_connection_check_interval = '500ms'`);
-      await trx.raw(`set local lock_timeout = ${limits.lockTimeoutMs ?? lockTimeoutMs}`);
-      if (limits.idleMs !== undefined) {
-        await trx.raw(`set local idle_in_transaction_session_timeout = ${limits.idleMs}`);
-      }
-      await trx.raw(`set local search_path = "${schema}", pg_temp`);
+      `client_connection_check_interval = '500ms'`,
+      `lock_timeout = ${limits.lockTimeoutMs ?? lockTimeoutMs}`,
+      `statement_timeout = ${limits.statementTimeoutMs ?? 0}`,
+      `search_path = "${schema}", pg_temp`,
+    ];
+    if (limits.idleMs !== undefined) settings.push(`idle_in_transaction_session_timeout = ${limits.idleMs}`);
+    return knex.transaction(async (trx) => {
+      await trx.raw(settings.map((setting) => `set local ${setting}`).join('; '));
       return fn(workIn(trx, schema));
     });
   }
@@ -108,6 +145,8 @@ export function createMigrator(options: MigratorOptions): Migrator {
     return {
       async createSchema({ ifMissing = false } = {}) {
         await claim(schema, await session());
+        // So that the end of a run of the fleet sees who is about to add to it.
+        await trx.raw(`select pg_advisory_xact_lock_shared(${provisioningKey})`);
         await trx.raw(`create schema ${ifMissing ? 'if not exists ' : ''}"${schema}"`);
         if (schema !== 'control') await trx.raw(`grant usage on schema "${schema}" to tenantry_app`);
       },
@@ -118,6 +157,23 @@ export function createMigrator(options: MigratorOptions): Migrator {
         await forgetSchema(control, schema);
       },
       climb: async () => climb(trx, schema, await session()),
+      async survey(run) {
+        const control = await session();
+        await claim(schema, control);
+        return surveyOf(control, schema, run);
+      },
+      async apply(script, run) {
+        const { opaque, step, checksum, contract } = script;
+        if (opaque === undefined) return replay(await connectionOf(trx), schema, script, run);
+        const startedMs = clock.monotonicMs();
+        const done = await nextStep(trx, schema, ladderOf(schema));
+        if (done !== step) throw new Error(`Knex would apply ${done ?? 'nothing'} where ${step} is pending.`);
+        const durationMs = clock.monotonicMs() - startedMs;
+        return recordApplied(await session(), schema, { step, durationMs, checksum, contract, run, build });
+      },
+      async record(script, run) {
+        await (await connectionOf(trx)).query(recordOf(schema, script, run));
+      },
       session,
     };
   }
@@ -134,16 +190,12 @@ export function createMigrator(options: MigratorOptions): Migrator {
 
   async function climb(trx: Knex.Transaction, schema: SchemaName, session: WriteSession): Promise<string[]> {
     await claim(schema, session);
-    const ladder = ladders[schema === 'control' ? 'control' : 'tenant'];
+    const ladder = ladderOf(schema);
     const scripts = new Map((await ladder.scripts()).map((script) => [script.step, script]));
     const applied: Applied[] = [];
     for (;;) {
       const startedMs = clock.monotonicMs();
-      const [, names] = (await trx.migrate.up({ migrationSource: ladder.source, schemaName: schema })) as [
-        number,
-        string[],
-      ];
-      const [step] = names;
+      const step = await nextStep(trx, schema, ladder);
       if (step === undefined) break;
       const { checksum = '', contract = false } = scripts.get(step) ?? {};
       const durationMs = clock.monotonicMs() - startedMs;
@@ -155,14 +207,61 @@ export function createMigrator(options: MigratorOptions): Migrator {
     return applied.map(({ step }) => step);
   }
 
+  const ladderOf = (schema: SchemaName) => ladders[schema === 'control' ? 'control' : 'tenant'];
+
+  async function outside<T>(schema: SchemaName, fn: (client: ClientBase) => Promise<T>): Promise<T> {
+    const connection = await connectionOf(knex);
+    try {
+      await connection.query(
+        `set search_path = "${schema}", pg_temp; set client_connection_check_interval = '500ms'`,
+      );
+      return await fn(connection);
+    } finally {
+      // Knex throws away what is marked so, instead of lending it again.
+      (connection as { __knex__disposed?: unknown }).__knex__disposed = true;
+      await (knex.client as KnexClient).releaseConnection(connection);
+    }
+  }
+
   return {
     inSchema,
+    outside,
+    scripts: (ladder) => ladders[ladder].scripts(),
     steps: async () => ({ control: await ladders.control.steps(), tenant: await ladders.tenant.steps() }),
     stop: () => knex.destroy(),
   };
 }
 
+/** Knex applies one step, and keeps its own ledger. @returns its name; undefined when there was none */
+async function nextStep(trx: Knex, schema: SchemaName, { source }: Ladder): Promise<string | undefined> {
+  const options = { migrationSource: source, schemaName: schema };
+  const [, names] = (await trx.migrate.up(options)) as [number, string[]];
+  return names[0];
+}
+
+async function surveyOf(session: WriteSession, schema: SchemaName, run: string): Promise<Survey> {
+  const [row] = await session.query<Omit<Survey, 'knexLocked'> & { knex: boolean }>(
+    `select to_regnamespace($1) is not null as there,
+       exists (select from control.migration_lease where run = $2) as leased,
+       coalesce((select array_agg(migration order by migration) from control.migration_ledger
+         where schema_name = $1), '{}') as applied,
+       to_regclass(quote_ident($1) || '.knex_migrations_lock') is not null as knex`,
+    [schema, run],
+  );
+  if (row === undefined) throw new Error('A query without a condition has no row');
+  const { knex, ...survey } = row;
+  const locks = knex
+    ? await session.query<{ locked: number }>('select is_locked as locked from knex_migrations_lock')
+    : [];
+  return { ...survey, knexLocked: locks.some(({ locked }) => locked !== 0) };
+}
+
+interface KnexClient {
+  acquireConnection(): Promise<ClientBase>;
+  releaseConnection(connection: ClientBase): Promise<void>;
+}
+
 /** The pg client under a knex transaction, so that repositories work in the same transaction as a migration. */
-function connectionOf(trx: Knex.Transaction): Promise<ClientBase> {
-  return (trx.client as { acquireConnection(): Promise<ClientBase> }).acquireConnection();
+function connectionOf(knex: Knex): Promise<ClientBase> {
+  return (knex.client as KnexClient).acquireConnection();
 }

@@ -1,6 +1,8 @@
+import { AppError } from '../../errors.ts';
 import type { SchemaName } from '../../db/index.ts';
-import type { AppliedBySchema } from './ledger.ts';
+import type { AppliedBySchema, Checksum } from './ledger.ts';
 import type { LadderName } from './ladder.ts';
+import type { Script } from './script.ts';
 
 /** Who needs what: pure, from the ledger and the steps of the two ladders. */
 export interface SchemaPlan {
@@ -29,4 +31,28 @@ export function planFleet(
       unknown: applied.filter((step) => !steps[ladder].includes(step)),
     };
   });
+}
+
+/**
+ * A step that has been applied somewhere is never edited: those who have it would differ from those who get it now.
+ *
+ * @throws AppError migration_refused, which names the steps
+ */
+export function refuseEdited(
+  applied: readonly Checksum[],
+  scripts: Readonly<Record<LadderName, readonly Script[]>>,
+): void {
+  const edited = applied.filter(({ ladder, step, checksum }) => {
+    const script = scripts[ladder].find((one) => one.step === step);
+    return script !== undefined && script.checksum !== checksum;
+  });
+  if (edited.length === 0) return;
+  const words = edited.map(
+    ({ ladder, step, schemas }) =>
+      `migrations/${ladder}/${step} would execute something else than what was applied to ${schemas} ${schemas === 1 ? 'schema' : 'schemas'}`,
+  );
+  throw new AppError(
+    'migration_refused',
+    `${words.join('; ')}. Put it back as it was, and make the change in a new migration.`,
+  );
 }

@@ -13,15 +13,33 @@ export interface SchemaResult {
 }
 
 export interface RunReport {
+  /** Undefined when there was nothing to do, or it could not begin. */
+  run: string | undefined;
+  status: 'succeeded' | 'failed' | 'halted' | 'cancelled' | 'interrupted';
+  /** Why it did not come to its end. */
+  reason: string | undefined;
   results: SchemaResult[];
   counts: Record<SchemaResult['outcome'], number>;
   durationMs: number;
 }
 
-export function reportOf(results: SchemaResult[], durationMs: number): RunReport {
+export function reportOf(
+  results: SchemaResult[],
+  durationMs: number,
+  ending: Pick<RunReport, 'run' | 'reason'> & {
+    stopped?: 'halted' | 'cancelled' | 'interrupted' | undefined;
+  },
+): RunReport {
+  const counts = countsOf(results);
+  const { run, reason, stopped } = ending;
+  const status = stopped ?? (counts.failed > 0 ? 'failed' : 'succeeded');
+  return { run, status, reason, results, counts, durationMs: Math.round(durationMs) };
+}
+
+export function countsOf(results: readonly SchemaResult[]): RunReport['counts'] {
   const counts = { applied: 0, 'up-to-date': 0, failed: 0, skipped: 0 };
   for (const { outcome } of results) counts[outcome] += 1;
-  return { results, counts, durationMs: Math.round(durationMs) };
+  return counts;
 }
 
 /** The fleet by version, for people: how many schemas are where, and which are behind. */

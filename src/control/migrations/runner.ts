@@ -1,92 +1,250 @@
-import pLimit from 'p-limit';
+import os from 'node:os';
 import type { Clock } from '../../clock.ts';
-import type { ControlDatabase } from '../../db/index.ts';
-import { readFleet } from './ledger.ts';
+import { build } from '../../version.ts';
+import type { ControlDatabase, LentPool, SchemaName } from '../../db/index.ts';
+import { applySegment, type ApplyParts } from './apply.ts';
+import { runWaves } from './fleet-run.ts';
+import { createGate, interrupted, type Stop } from './gate.ts';
+import type { Health } from './health.ts';
+import { type Journal, openJournal, type RunEvent } from './journal.ts';
+import type { LadderName } from './ladder.ts';
+import { type Lease, takeLease } from './lease.ts';
+import { readChecksums, readFleet } from './ledger.ts';
+import { climbLadder, lockLadder, type Rung } from './lock-ladder.ts';
 import type { Migrator } from './migrator.ts';
-import { planFleet, type SchemaPlan } from './plan.ts';
-import { type RunReport, reportOf, type SchemaResult } from './report.ts';
+import { planFleet, refuseEdited, type SchemaPlan } from './plan.ts';
+import { countsOf, type RunReport, reportOf, type SchemaResult } from './report.ts';
+import { createTally, type OnProgress, resultOf, type Tally } from './tally.ts';
+import { beginRun, insertRun, type RunChoices, type RunStatus } from './runs.ts';
+import type { Script } from './script.ts';
 
-/** Moves the whole fleet: control, then shared, then every tenant's own schema. */
+/** Moves the whole fleet: control, then shared, then every tenant's own schema, in waves. docs/migrations.md */
 export interface Runner {
+  /** @throws AppError migration_refused when a step was edited after it had been applied */
   plan(): Promise<SchemaPlan[]>;
+  scripts(): Promise<Record<LadderName, readonly Script[]>>;
   /**
-   * Applies what is pending. A tenant that fails does not stop the others; control or shared failing does, because
-   * everything else stands on them. A second run takes up where this one ended.
+   * Applies what is pending. A tenant that fails does not stop its wave; control or shared failing stops everything,
+   * because everything else stands on them. A second run takes up where this one ended.
+   *
+   * @throws AppError run_under_way, migration_refused
    */
   up(options?: UpOptions): Promise<RunReport>;
 }
 
-export interface UpOptions {
-  /** Tenant schemas at the same time. Default 4. */
-  parallel?: number;
+export interface UpOptions extends RunChoices {
+  /** Of the run that was asked for, by insertRun(). By default a new one, when there is something to do. */
+  run?: string;
+  /** Who wants it, for others to see. Default `cli`. */
+  requestedBy?: string;
   /** Told after every schema. */
-  onProgress?: (progress: { done: number; total: number; result: SchemaResult }) => void;
+  onProgress?: OnProgress;
+  onEvent?: (event: RunEvent) => void;
   /** When it aborts, what has begun is finished and the rest is skipped. */
   signal?: AbortSignal;
+  /** An aborted run is queued again instead of being over: somebody takes it up. Default false. */
+  resumable?: boolean;
 }
 
 export interface RunnerOptions {
   database: ControlDatabase;
   migrator: Migrator;
+  /** For one run: connections of its own, under a name of its own. */
+  openMigrator: (options: { poolMax: number; applicationName: string }) => Migrator;
+  connect: (applicationName: string) => LentPool;
   clock: Clock;
+  health: Health;
+  rest: ApplyParts['rest'];
+  /** Tells those who serve these schemas that they must know this step; resolves when all of them have heard it. */
+  announce: (schemas: readonly SchemaName[], step: string) => Promise<void>;
+  /** Judges what is pending, before anything is done. @throws AppError migration_refused */
+  lint: (pending: readonly Script[]) => Promise<void>;
   /** Makes the tables of the job queue, or brings them up to date; it has migrations of its own. */
   installQueue: () => Promise<void>;
+  /** Instead of those of lock-ladder.ts. For tests, and to show what the ladder is good for. */
+  ladders?: { lock: readonly Rung[]; patient: readonly Rung[] };
 }
 
-export function createRunner({ database, migrator, clock, installQueue }: RunnerOptions): Runner {
+/** The step of the ladder `control` that makes what a run stands on. */
+const foundation = '0007_fleet_runs';
+const defaultParallel = 4;
+/** Connections that are left to others, whatever `parallel` says. */
+const spare = 5;
+const statementTimeoutMs = 60_000;
+
+export function createRunner(options: RunnerOptions): Runner {
+  const { database, migrator, openMigrator, clock, installQueue, lint, ladders } = options;
+
+  const scripts = async () => ({
+    control: await migrator.scripts('control'),
+    tenant: await migrator.scripts('tenant'),
+  });
+
   async function plan(): Promise<SchemaPlan[]> {
-    return planFleet(await database.read(readFleet), await migrator.steps());
+    const plans = planFleet(await database.read(readFleet), await migrator.steps());
+    if (stands(plans)) refuseEdited(await database.read(readChecksums), await scripts());
+    return plans;
   }
 
-  async function migrate(item: SchemaPlan): Promise<SchemaResult> {
+  async function up(choices: UpOptions = {}): Promise<RunReport> {
     const startedMs = clock.monotonicMs();
-    const result = (outcome: SchemaResult['outcome'], applied: string[]): SchemaResult => ({
-      schema: item.schema,
-      outcome,
-      from: item.version,
-      to: applied.at(-1) ?? item.version,
-      applied,
-      durationMs: Math.round(clock.monotonicMs() - startedMs),
-    });
-    if (item.pending.length === 0) return result('up-to-date', []);
+    const plans = chosen(await plan(), choices.tenants);
+    const pending = await pendingScripts(plans);
+    await lint(pending);
+    const tally = createTally(plans, choices.onProgress);
+    const report = (ending: Parameters<typeof reportOf>[2]) =>
+      reportOf(tally.results, clock.monotonicMs() - startedMs, ending);
+    if (choices.signal?.aborted) return report({ run: undefined, ...tally.skipAll(interrupted) });
+    if (pending.length === 0) {
+      await installQueue();
+      tally.upToDate();
+      return report({ run: undefined, reason: undefined });
+    }
+
+    // Before there is a lease at all, the schema control is guarded by its own claim alone.
+    if (!stands(plans)) {
+      const failed = await migrateWhole(plans[0], tally);
+      if (failed !== undefined) return report({ run: undefined, ...tally.skipAll('control failed') });
+    }
+    const run = choices.run ?? (await database.write((session) => insertRun(session, asked(choices))));
+    const lease = await takeLease(options, run, `${os.hostname()} pid ${process.pid}`);
     try {
-      const applied = await migrator.inSchema(item.schema, async (work) => {
-        await work.createSchema({ ifMissing: true });
-        return work.climb();
-      });
-      return result('applied', applied);
-    } catch (error) {
-      return { ...result('failed', []), error: (error as Error).message };
+      return report(await underLease(lease, plans, tally, choices));
+    } finally {
+      await lease.release();
     }
   }
 
-  async function up({ parallel = 4, onProgress, signal }: UpOptions = {}): Promise<RunReport> {
-    const startedMs = clock.monotonicMs();
-    const plans = await plan();
-    await installQueue();
-    const results: SchemaResult[] = [];
-    const take = async (item: SchemaPlan, skip: string | undefined) => {
-      const result = skip === undefined ? await migrate(item) : skipped(item, skip);
-      results.push(result);
-      onProgress?.({ done: results.length, total: plans.length, result });
-      return result;
+  async function underLease(
+    lease: Lease,
+    plans: readonly SchemaPlan[],
+    tally: Tally,
+    choices: UpOptions,
+  ): Promise<Parameters<typeof reportOf>[2]> {
+    const { run } = lease;
+    if (!(await database.write((session) => beginRun(session, run)))) {
+      return { run, ...tally.skipAll('the run had ended before'), stopped: 'cancelled' };
+    }
+    const parallel = Math.min(choices.parallel ?? defaultParallel, await connectionsLeft());
+    const journal = await openJournal(database, run, choices.onEvent);
+    const own = openMigrator({ poolMax: parallel + 1, applicationName: lease.applicationName });
+    const gate = createGate({ ...options, lease, journal, signal: choices.signal });
+    const apply: ApplyParts = {
+      ...{ migrator: own, clock, rest: options.rest, signal: lease.lost, statementTimeoutMs },
+      limit: (attempt) => attempt(),
+      ...(ladders === undefined ? {} : { ladders }),
+      onRetry: (schema, error) => journal.tell({ type: 'retry', schema, error: error.message }),
     };
-
-    const stop = (): string | undefined => (signal?.aborted ? 'the run was interrupted' : undefined);
-    let broken: string | undefined;
-    for (const item of plans.slice(0, 2)) {
-      const { outcome } = await take(item, broken ?? stop());
-      if (outcome === 'failed') broken = `${item.schema} failed`;
+    try {
+      const schemas = plans.filter(({ pending }) => pending.length > 0).length;
+      journal.tell({ type: 'started', run, build, schemas, parallel });
+      const { tenant } = await scripts();
+      const stop = await runWaves(
+        {
+          ...{ database, clock, gate, journal, tally, parallel, choices, plan },
+          scripts: tenant,
+          announce: options.announce,
+          whole: (item) => migrateWhole(item, tally),
+          apply: (schema, segment, wave, limit) =>
+            applySegment({ ...apply, limit }, schema, segment, { run, wave }),
+        },
+        plans,
+      );
+      await finish(journal, lease, tally, stop, choices.resumable ?? false);
+      return { run, reason: stop?.reason, stopped: stop?.stopped };
+    } finally {
+      await own.stop();
+      await journal.close();
     }
-    const limit = pLimit(parallel);
-    await Promise.all(plans.slice(2).map((item) => limit(() => take(item, broken ?? stop()))));
-    return reportOf(results, clock.monotonicMs() - startedMs);
   }
 
-  return { plan, up };
+  async function finish(
+    journal: Journal,
+    lease: Lease,
+    { results }: Tally,
+    stop: Stop | undefined,
+    resumable: boolean,
+  ): Promise<void> {
+    const status = endOf(stop, countsOf(results).failed, resumable);
+    const reason = stop?.reason ?? null;
+    journal.tell({ type: 'finished', status, reason, counts: countsOf(results) });
+    // Whoever has taken the lease over has said what became of this run.
+    if (!lease.lost.aborted) await journal.status(status, reason);
+  }
+
+  /** Control, and shared where it is not there yet: as a whole. @returns why it failed */
+  async function migrateWhole(item: SchemaPlan | undefined, tally: Tally): Promise<string | undefined> {
+    if (item === undefined) throw new Error('A fleet has at least control and shared');
+    const startedMs = clock.monotonicMs();
+    const done = (outcome: SchemaResult['outcome'], applied: string[], error?: string) =>
+      tally.add(resultOf(item, outcome, applied, clock.monotonicMs() - startedMs, error));
+    if (item.pending.length === 0) {
+      if (item.schema === 'control') await installQueue();
+      done('up-to-date', []);
+      return undefined;
+    }
+    try {
+      const applied = await climbLadder({
+        ladder: ladders?.lock ?? lockLadder,
+        signal: new AbortController().signal,
+        attempt: ({ timeoutMs }) =>
+          migrator.inSchema(
+            item.schema,
+            async (work) => {
+              await work.createSchema({ ifMissing: true });
+              return work.climb();
+            },
+            { lockTimeoutMs: timeoutMs },
+          ),
+      });
+      if (item.schema === 'control') await installQueue();
+      done('applied', applied);
+      return undefined;
+    } catch (error) {
+      done('failed', [], (error as Error).message);
+      return (error as Error).message;
+    }
+  }
+
+  async function pendingScripts(plans: readonly SchemaPlan[]): Promise<Script[]> {
+    const known = await scripts();
+    const wanted = { control: new Set<string>(), tenant: new Set<string>() };
+    for (const { ladder, pending } of plans) for (const step of pending) wanted[ladder].add(step);
+    return (['control', 'tenant'] as const).flatMap((ladder) =>
+      known[ladder].filter(({ step }) => wanted[ladder].has(step)),
+    );
+  }
+
+  async function connectionsLeft(): Promise<number> {
+    const [row] = await database.read((session) =>
+      session.query<{ left: number }>(
+        `select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+           - (select sum(numbackends)::int from pg_stat_database) as left`,
+      ),
+    );
+    return Math.max(1, (row?.left ?? 0) - spare);
+  }
+
+  return { plan, scripts, up };
 }
 
-function skipped(item: SchemaPlan, error: string): SchemaResult {
-  const { schema, version } = item;
-  return { schema, outcome: 'skipped', from: version, to: version, applied: [], durationMs: 0, error };
+function endOf(stop: Stop | undefined, failed: number, resumable: boolean): RunStatus {
+  if (stop?.stopped === 'interrupted') return resumable ? 'queued' : 'cancelled';
+  return stop?.stopped ?? (failed > 0 ? 'failed' : 'succeeded');
+}
+
+function stands(plans: readonly SchemaPlan[]): boolean {
+  const [control] = plans;
+  return control?.version !== undefined && control.version >= foundation;
+}
+
+/** Control and shared, and of the tenants' schemas those that were asked for. */
+function chosen(plans: SchemaPlan[], tenants: readonly string[] | undefined): SchemaPlan[] {
+  if (tenants === undefined) return plans;
+  const wanted = new Set(['control', 'shared', ...tenants.map((slug) => `tenant_${slug}`)]);
+  return plans.filter(({ schema }) => wanted.has(schema));
+}
+
+function asked({ parallel, canary, maxFailures, tenants, requestedBy = 'cli' }: UpOptions) {
+  return { options: { parallel, canary, maxFailures, tenants }, requestedBy };
 }

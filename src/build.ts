@@ -156,7 +156,7 @@ export function build(config: Config, overrides: Overrides = {}): Tenantry {
         observer: telemetry.requests('admin'),
         metrics: () => telemetry.expose(),
         corsOrigins: [],
-        routes: control.mounts(lists, data),
+        routes: control.mounts(lists, { ...data, draining: health.draining }),
       }),
     data,
     control,

@@ -12,6 +12,7 @@ import { createMigrator, type MigratorOptions } from './control/migrations/migra
 import { migrationRoutes } from './control/migrations/routes.ts';
 import { createRunner, type Runner } from './control/migrations/runner.ts';
 import { operatorRoutes } from './control/operators/routes.ts';
+import { createFleetService, type FleetService, migrateHandler } from './control/migrations/service.ts';
 import { createOperatorService } from './control/operators/service.ts';
 import { createActingService } from './control/tenants/acting.ts';
 import { createExportService, exportHandler } from './control/tenants/export-job.ts';
@@ -57,13 +58,14 @@ export interface ControlPlane {
   keys: TenantKeyService<CreateApiKey, NewApiKeyView>;
   importer: Importer;
   runner: Runner;
+  fleet: FleetService;
   jobs: JobService;
   /** Runs jobs in this process, once it is started. */
   worker: JobWorker;
   /** Makes the first operator when OPERATOR_EMAIL is set and there is none. */
   ensureOperator(): Promise<void>;
   /** The admin API, without what is common to both. @throws ConfigError without JWT_SECRET or JWT_KEYS */
-  mounts(lists: Lists, data: Served): Mount[];
+  mounts(lists: Lists, data: Served & { draining: () => boolean }): Mount[];
   stop(): Promise<void>;
 }
 
@@ -127,7 +129,9 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
   });
   const jobs = createJobService(database);
   const certifier = () => createCertifier(keyFor(config, 'purge certificates'));
+  const fleet = createFleetService({ database, jobs, runner });
   const handlers: JobHandlers = {
+    migrate: migrateHandler({ database, runner }),
     purge: purgeHandler({ database, migrator, clock, pace, certifier, ...told }),
     move: moveHandler({ database, migrator, clock, pace, maxLagMs: config.MAX_REPLICA_LAG_MS, ...told }),
     ...(served === undefined || config.EXPORT_DIR === undefined
@@ -176,6 +180,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     keys,
     importer: buildImporter(kernel, migrator, directory),
     runner,
+    fleet,
     jobs,
     worker,
     async ensureOperator() {
@@ -205,7 +210,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
         },
         { path: '/admin/v1/audit-events', before, router: platformAuditRoutes(database, lists) },
         { path: '/admin/v1/jobs', before, router: jobRoutes(jobs, lists) },
-        { path: '/admin/v1/migrations', before, router: migrationRoutes(runner) },
+        { path: '/admin/v1/migrations', before, router: migrationRoutes(fleet, lists, data.draining) },
         { path: '/admin/v1/cluster', before, router: clusterRoutes(() => data.db.nodes()) },
       ];
     },

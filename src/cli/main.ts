@@ -69,6 +69,7 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof ConfigError) return exitCodes.usage;
   if (error instanceof AppError) {
     if (error.code === 'unavailable') return exitCodes.cannotConnect;
+    if (error.code === 'run_under_way') return exitCodes.leaseHeld;
     return error.code === 'invalid_input' ? exitCodes.usage : exitCodes.error;
   }
   return exitCodes.error;

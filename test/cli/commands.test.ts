@@ -41,13 +41,21 @@ describe('from an empty database to the demo', () => {
     const plan = await json('migrate plan');
     expect(plan).toMatchObject({
       code: 0,
-      data: [
-        { schema: 'control', pending: controlSteps },
-        { schema: 'shared', pending: tenantSteps },
-      ],
+      data: {
+        ...{ schemas: 2, pending: 2 },
+        steps: [
+          ...controlSteps.map((step) => ({ ladder: 'control', step, schemas: 1 })),
+          ...tenantSteps.map((step) => ({ ladder: 'tenant', step, schemas: 1, how: 'transaction' })),
+        ],
+        waves: [{ name: 'control' }, { name: 'shared' }],
+      },
     });
-    const up = await json('migrate up');
-    expect(up).toMatchObject({ code: 0, data: { counts: { applied: 2, failed: 0 } } });
+    const up = await tenantry('migrate up --json');
+    const lines = up.stdout.trim().split('\n');
+    const events = lines.map((line) => JSON.parse(line) as { type: string });
+    expect(up.code).toBe(0);
+    expect(events.map(({ type }) => type)).toEqual(['started', 'wave', 'schema', 'finished', 'report']);
+    expect(events.at(-1)).toMatchObject({ status: 'succeeded', counts: { applied: 2, failed: 0 } });
     const [after, text, nothing] = await Promise.all([
       json('migrate status'),
       tenantry('migrate status'),
@@ -206,7 +214,9 @@ describe('on a database that is migrated', () => {
     expect(still.code).toBe(3);
     expect(still.data).toMatchObject({ outliers: [{ schema: 'tenant_blocked', pending: tenantSteps }] });
     await database.superuser('drop table tenant_blocked.orders');
-    const mended = await json('migrate up');
-    expect(mended).toMatchObject({ code: 0, stderr: '', data: { counts: { applied: 1, 'up-to-date': 4 } } });
+    const mended = await tenantry('migrate up --json');
+    expect(mended).toMatchObject({ code: 0, stderr: '' });
+    const report = JSON.parse(mended.stdout.trim().split('\n').at(-1) ?? '') as object;
+    expect(report).toMatchObject({ counts: { applied: 1, 'up-to-date': 4 } });
   });
 });

@@ -5,7 +5,7 @@ import { runBackfill } from './backfill.ts';
 import { buildConcurrently } from './concurrently.ts';
 import { recordFailure } from './ledger.ts';
 import { climbLadder, lockLadder, patientLadder, type Rung } from './lock-ladder.ts';
-import type { Migrator } from './migrator.ts';
+import type { Migrator, SchemaWork } from './migrator.ts';
 import type { RunOf } from './replay.ts';
 import type { Script } from './script.ts';
 import type { Segment } from './segments.ts';
@@ -84,40 +84,45 @@ async function applyOnce(
   rung: Rung,
 ): Promise<Applied> {
   const { migrator, statementTimeoutMs } = parts;
-  if (kind === 'transaction') {
-    return migrator.inSchema(
-      schema,
-      async (work) => {
-        const pending = await begin(work, scripts, run);
-        if (pending === undefined) return { outcome: 'gone' };
-        for (const script of pending) await work.apply(script, run);
-        return { outcome: 'applied', steps: pending.map(({ step }) => step) };
-      },
-      { lockTimeoutMs: rung.timeoutMs, statementTimeoutMs },
-    );
-  }
-  const pending = await migrator.inSchema(schema, (work) => begin(work, scripts, run));
+  const pending = await migrator.inSchema(
+    schema,
+    async (work) => {
+      const left = await begin(work, schema, scripts, run);
+      if (left === undefined || kind !== 'transaction') return left;
+      for (const script of left) await work.apply(script, run);
+      return left;
+    },
+    { lockTimeoutMs: rung.timeoutMs, statementTimeoutMs },
+  );
   if (pending === undefined) return { outcome: 'gone' };
-  for (const script of pending) {
-    if (kind === 'concurrent') await buildConcurrently(migrator, schema, script, rung);
-    else await runBackfill(parts, schema, script, rung);
-    await migrator.inSchema(schema, async (work) => {
-      const left = await begin(work, [script], run);
-      if (left !== undefined && left.length > 0) await work.record(script, run);
-    });
+  if (kind !== 'transaction') {
+    for (const script of pending) {
+      if (kind === 'concurrent') await buildConcurrently(migrator, schema, script, rung);
+      else await runBackfill(parts, schema, script, rung);
+      await migrator.inSchema(schema, async (work) => {
+        const left = await begin(work, schema, [script], run);
+        if (left !== undefined && left.length > 0) await work.record(script, run);
+      });
+    }
   }
   return { outcome: 'applied', steps: pending.map(({ step }) => step) };
 }
 
-/** What is still to be applied; undefined for a schema that is gone. @throws Stopped; AppError unavailable */
+/**
+ * What is still to be applied; undefined for a schema that nobody wants any more.
+ *
+ * @throws Stopped; AppError unavailable; Error for a schema that is missing
+ */
 async function begin(
-  work: Parameters<Parameters<Migrator['inSchema']>[1]>[0],
+  work: SchemaWork,
+  schema: SchemaName,
   scripts: readonly Script[],
   run: RunOf,
 ): Promise<Script[] | undefined> {
-  const { there, leased, applied, knexLocked } = await work.survey(run.id);
+  const { there, wanted, leased, applied, knexLocked } = await work.survey(run.id);
   if (!leased) throw new Stopped('Another runner has taken the lease over.');
-  if (!there) return undefined;
+  if (!wanted) return undefined;
+  if (!there) throw new Error(`The schema ${schema} is missing, though ${applied.at(-1)} was applied to it.`);
   if (knexLocked) await clearKnexLock(await work.session());
   return scripts.filter(({ step }) => !applied.includes(step));
 }
@@ -144,7 +149,8 @@ async function note(
   await migrator.inSchema(schema, async (work) => fn(await work.session())).catch(() => undefined);
 }
 
-function wordsOf(error: unknown): string {
+/** What went wrong, for people who may see SQL. */
+export function wordsOf(error: unknown): string {
   const { message, cause } = error as Error;
   return cause instanceof Error && cause.message !== message ? `${message} ${cause.message}` : message;
 }

@@ -7,7 +7,7 @@ import type { Gate, Stop } from './gate.ts';
 import type { Journal } from './journal.ts';
 import { provisioningUnderWay, readFacts } from './ledger.ts';
 import type { SchemaPlan } from './plan.ts';
-import { countsOf } from './report.ts';
+import { countsOf, type SchemaResult } from './report.ts';
 import type { RunChoices } from './runs.ts';
 import type { Script } from './script.ts';
 import { type Segment, segmentsOf } from './segments.ts';
@@ -26,8 +26,8 @@ export interface FleetRun {
   /** Of the tenant ladder. */
   scripts: readonly Script[];
   plan(): Promise<SchemaPlan[]>;
-  /** Control, and shared where it is not there yet. @returns why it failed */
-  whole(item: SchemaPlan): Promise<string | undefined>;
+  /** All of a schema in one transaction: control, and any that has nothing yet. Its result is in the tally. */
+  whole(item: SchemaPlan): Promise<SchemaResult>;
   apply(schema: SchemaName, segment: Segment, wave: number, limit: ApplyParts['limit']): Promise<Applied>;
   /** Tells those who serve these schemas that they must know this step; resolves when all of them have heard it. */
   announce(schemas: readonly SchemaName[], step: string): Promise<void>;
@@ -71,7 +71,9 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
 
   async function runWave({ name, schemas, strict }: Wave, number: number): Promise<void> {
     await begin(name, schemas.length);
-    const courses = schemas.map(courseOf);
+    const fresh = schemas.filter(({ version }) => version === undefined);
+    await Promise.all(fresh.map((item) => slots.many(() => makeWhole(item))));
+    const courses = schemas.filter((item) => !fresh.includes(item)).map(courseOf);
     const wanted = new Set(schemas.flatMap(({ pending }) => pending));
     for (const segment of segmentsOf(run.scripts.filter(({ step }) => wanted.has(step)))) {
       const waiting = courses.filter(({ left }) => segment.scripts.some(({ step }) => left.has(step)));
@@ -79,6 +81,14 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
       const slot = segment.kind === 'transaction' ? slots.many : slots.one;
       await Promise.all(waiting.map((course) => runSegment(course, segment, { number, slot, strict })));
     }
+  }
+
+  /** One that has nothing yet, or is not even there. */
+  async function makeWhole(item: SchemaPlan): Promise<void> {
+    await nextTurn();
+    await gate.pass();
+    journal.tell({ type: 'schema', wave, ...(await run.whole(item)) });
+    tell();
   }
 
   async function announce({ scripts }: Segment, courses: readonly Course[]): Promise<void> {
@@ -126,13 +136,11 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
   async function foundations([control, shared]: readonly SchemaPlan[]): Promise<string | undefined> {
     for (const item of [control, shared]) {
       if (item === undefined || tally.has(item.schema)) continue;
-      const whole = item.schema === 'control' || item.version === undefined;
-      if (item.pending.length === 0 && !whole) tally.add(resultOf(item, 'up-to-date', [], 0));
-      else if (!whole) await runWave({ name: item.schema, schemas: [item], strict: false }, 0);
-      else {
-        await begin(item.schema, 1);
+      if (item.schema === 'control') {
+        await begin('control', 1);
         await run.whole(item);
-      }
+      } else if (item.pending.length === 0) tally.add(resultOf(item, 'up-to-date', [], 0));
+      else await runWave({ name: item.schema, schemas: [item], strict: false }, 0);
       if (countsOf(tally.results).failed > 0) return `${item.schema} failed`;
     }
     return undefined;

@@ -162,6 +162,25 @@ export async function recordControl(session: WriteSession, all: readonly Applied
   }
 }
 
+/** @param needs the newest step before it that builds must know */
+export async function recordTakenBack(
+  session: WriteSession,
+  schema: SchemaName,
+  step: string,
+  needs: string | undefined,
+): Promise<void> {
+  await session.query('delete from control.migration_ledger where schema_name = $1 and migration = $2', [
+    schema,
+    step,
+  ]);
+  await session.query(
+    `update control.schema_versions v set needs = $2, version = coalesce(
+       (select max(migration) from control.migration_ledger l where l.schema_name = v.schema_name), '')
+     where schema_name = $1`,
+    [schema, needs ?? null],
+  );
+}
+
 /** What was tried in vain, until it succeeds. Tries are counted on from those of earlier runs. */
 export async function recordFailure(
   session: WriteSession,

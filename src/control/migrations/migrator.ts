@@ -14,7 +14,14 @@ import { build } from '../../version.ts';
 import { createLadder, type Ladder, type LadderName } from './ladder.ts';
 import { recordOf, replay, type RunOf } from './replay.ts';
 import type { Script } from './script.ts';
-import { type Applied, forgetSchema, provisioningKey, recordApplied, recordControl } from './ledger.ts';
+import {
+  type Applied,
+  forgetSchema,
+  provisioningKey,
+  recordApplied,
+  recordTakenBack,
+  recordControl,
+} from './ledger.ts';
 
 /**
  * Applies migrations to one schema at a time, in one transaction with the ledgers, as tenantry_owner and on
@@ -64,6 +71,8 @@ export interface SchemaWork {
   survey(run: string): Promise<Survey>;
   /** Applies the step that is next. After survey(). */
   apply(script: Script, run: RunOf): Promise<void>;
+  /** Takes the newest step back. @returns its name. @throws Error when there is none */
+  descend(): Promise<string>;
   /** Writes down that it was applied, outside of this transaction. After survey(). */
   record(script: Script, run: RunOf): Promise<void>;
   /**
@@ -76,8 +85,9 @@ export interface SchemaWork {
 
 /** What a run must know of a schema before it touches it, as of the transaction that does. */
 export interface Survey {
-  /** It may have been dropped since the plan was made. */
   there: boolean;
+  /** It is `shared`, or some tenant's; that may have been purged since the plan was made. */
+  wanted: boolean;
   /** The lease is still the run's. */
   leased: boolean;
   applied: readonly string[];
@@ -171,6 +181,19 @@ export function createMigrator(options: MigratorOptions): Migrator {
         const durationMs = clock.monotonicMs() - startedMs;
         return recordApplied(await session(), schema, { step, durationMs, checksum, contract, run, build });
       },
+      async descend() {
+        const control = await session();
+        await claim(schema, control);
+        const { source } = ladderOf(schema);
+        const [, [step]] = (await trx.migrate.down({ migrationSource: source, schemaName: schema })) as [
+          number,
+          string[],
+        ];
+        if (step === undefined) throw new Error('There is nothing to take back.');
+        const left = (await ladderOf(schema).scripts()).filter((script) => script.step < step);
+        await recordTakenBack(control, schema, step, left.findLast(({ contract }) => contract)?.step);
+        return step;
+      },
       async record(script, run) {
         await (await connectionOf(trx)).query(recordOf(schema, script, run));
       },
@@ -218,7 +241,7 @@ export function createMigrator(options: MigratorOptions): Migrator {
       return await fn(connection);
     } finally {
       // Knex throws away what is marked so, instead of lending it again.
-      (connection as { __knex__disposed?: unknown }).__knex__disposed = true;
+      Object.assign(connection, { __knex__disposed: true });
       await (knex.client as KnexClient).releaseConnection(connection);
     }
   }
@@ -241,7 +264,9 @@ async function nextStep(trx: Knex, schema: SchemaName, { source }: Ladder): Prom
 
 async function surveyOf(session: WriteSession, schema: SchemaName, run: string): Promise<Survey> {
   const [row] = await session.query<Omit<Survey, 'knexLocked'> & { knex: boolean }>(
-    `select to_regnamespace($1) is not null as there,
+    `select to_regnamespace(quote_ident($1)) is not null as there,
+       $1 = 'shared' or exists (select from control.tenants
+         where schema_name = $1 and status not in ('purging', 'purged')) as wanted,
        exists (select from control.migration_lease where run = $2) as leased,
        coalesce((select array_agg(migration order by migration) from control.migration_ledger
          where schema_name = $1), '{}') as applied,

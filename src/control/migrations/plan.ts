@@ -33,6 +33,14 @@ export function planFleet(
   });
 }
 
+/** The step of the ladder `control` that makes what runs stand on. */
+const foundation = '0007_fleet_runs';
+
+/** Whether there can be a lease, and events, and checksums. */
+export function stands([control]: readonly SchemaPlan[]): boolean {
+  return control?.version !== undefined && control.version >= foundation;
+}
+
 /**
  * A step that has been applied somewhere is never edited: those who have it would differ from those who get it now.
  *

@@ -2,27 +2,30 @@ import os from 'node:os';
 import type { Clock } from '../../clock.ts';
 import { build } from '../../version.ts';
 import type { ControlDatabase, LentPool, SchemaName } from '../../db/index.ts';
-import { applySegment, type ApplyParts } from './apply.ts';
+import { applySegment, type ApplyParts, wordsOf } from './apply.ts';
 import { runWaves } from './fleet-run.ts';
+import { type DownReport, takeBack } from './down.ts';
 import { createGate, interrupted, type Stop } from './gate.ts';
 import type { Health } from './health.ts';
 import { type Journal, openJournal, type RunEvent } from './journal.ts';
-import type { LadderName } from './ladder.ts';
 import { type Lease, takeLease } from './lease.ts';
-import { readChecksums, readFleet } from './ledger.ts';
+import { readChecksums, readFacts, readFleet } from './ledger.ts';
 import { climbLadder, lockLadder, type Rung } from './lock-ladder.ts';
 import type { Migrator } from './migrator.ts';
-import { planFleet, refuseEdited, type SchemaPlan } from './plan.ts';
+import { type Outline, outlineOf } from './outline.ts';
+import { planFleet, refuseEdited, type SchemaPlan, stands } from './plan.ts';
 import { countsOf, type RunReport, reportOf, type SchemaResult } from './report.ts';
 import { createTally, type OnProgress, resultOf, type Tally } from './tally.ts';
 import { beginRun, insertRun, type RunChoices, type RunStatus } from './runs.ts';
 import type { Script } from './script.ts';
+import type { SchemaFacts } from './waves.ts';
 
 /** Moves the whole fleet: control, then shared, then every tenant's own schema, in waves. docs/migrations.md */
 export interface Runner {
   /** @throws AppError migration_refused when a step was edited after it had been applied */
   plan(): Promise<SchemaPlan[]>;
-  scripts(): Promise<Record<LadderName, readonly Script[]>>;
+  /** What up() would do with these choices. @throws AppError migration_refused, as plan() */
+  outline(choices?: Pick<RunChoices, 'canary' | 'tenants'>): Promise<Outline>;
   /**
    * Applies what is pending. A tenant that fails does not stop its wave; control or shared failing stops everything,
    * because everything else stands on them. A second run takes up where this one ended.
@@ -30,6 +33,8 @@ export interface Runner {
    * @throws AppError run_under_way, migration_refused
    */
   up(options?: UpOptions): Promise<RunReport>;
+  /** Takes the newest step of the tenant ladder back. @throws AppError run_under_way */
+  down(options?: { tenants?: readonly string[] }): Promise<DownReport>;
 }
 
 export interface UpOptions extends RunChoices {
@@ -65,8 +70,6 @@ export interface RunnerOptions {
   ladders?: { lock: readonly Rung[]; patient: readonly Rung[] };
 }
 
-/** The step of the ladder `control` that makes what a run stands on. */
-const foundation = '0007_fleet_runs';
 const defaultParallel = 4;
 /** Connections that are left to others, whatever `parallel` says. */
 const spare = 5;
@@ -103,8 +106,10 @@ export function createRunner(options: RunnerOptions): Runner {
 
     // Before there is a lease at all, the schema control is guarded by its own claim alone.
     if (!stands(plans)) {
-      const failed = await migrateWhole(plans[0], tally);
-      if (failed !== undefined) return report({ run: undefined, ...tally.skipAll('control failed') });
+      const [control] = plans;
+      if (control === undefined) throw new Error('A fleet has at least control and shared');
+      const { outcome } = await migrateWhole(control, tally);
+      if (outcome === 'failed') return report({ run: undefined, ...tally.skipAll('control failed') });
     }
     const run = choices.run ?? (await database.write((session) => insertRun(session, asked(choices))));
     const lease = await takeLease(options, run, `${os.hostname()} pid ${process.pid}`);
@@ -172,38 +177,33 @@ export function createRunner(options: RunnerOptions): Runner {
     if (!lease.lost.aborted) await journal.status(status, reason);
   }
 
-  /** Control, and shared where it is not there yet: as a whole. @returns why it failed */
-  async function migrateWhole(item: SchemaPlan | undefined, tally: Tally): Promise<string | undefined> {
-    if (item === undefined) throw new Error('A fleet has at least control and shared');
+  async function migrateWhole(item: SchemaPlan, tally: Tally): Promise<SchemaResult> {
     const startedMs = clock.monotonicMs();
     const done = (outcome: SchemaResult['outcome'], applied: string[], error?: string) =>
       tally.add(resultOf(item, outcome, applied, clock.monotonicMs() - startedMs, error));
-    if (item.pending.length === 0) {
-      if (item.schema === 'control') await installQueue();
-      done('up-to-date', []);
-      return undefined;
-    }
     try {
       const applied = await climbLadder({
         ladder: ladders?.lock ?? lockLadder,
         signal: new AbortController().signal,
         attempt: ({ timeoutMs }) =>
-          migrator.inSchema(
-            item.schema,
-            async (work) => {
-              await work.createSchema({ ifMissing: true });
-              return work.climb();
-            },
-            { lockTimeoutMs: timeoutMs },
-          ),
+          item.pending.length === 0 ? Promise.resolve([]) : climb(item, timeoutMs),
       });
       if (item.schema === 'control') await installQueue();
-      done('applied', applied);
-      return undefined;
+      return done(applied.length === 0 ? 'up-to-date' : 'applied', applied);
     } catch (error) {
-      done('failed', [], (error as Error).message);
-      return (error as Error).message;
+      return done('failed', [], wordsOf(error));
     }
+  }
+
+  function climb({ schema }: SchemaPlan, lockTimeoutMs: number): Promise<string[]> {
+    return migrator.inSchema(
+      schema,
+      async (work) => {
+        await work.createSchema({ ifMissing: true });
+        return work.climb();
+      },
+      { lockTimeoutMs },
+    );
   }
 
   async function pendingScripts(plans: readonly SchemaPlan[]): Promise<Script[]> {
@@ -225,17 +225,21 @@ export function createRunner(options: RunnerOptions): Runner {
     return Math.max(1, (row?.left ?? 0) - spare);
   }
 
-  return { plan, scripts, up };
+  return {
+    plan,
+    up,
+    async outline({ canary, tenants } = {}) {
+      const plans = chosen(await plan(), tenants);
+      const facts = stands(plans) ? await database.read(readFacts) : new Map<string, SchemaFacts>();
+      return outlineOf(plans, await scripts(), facts, canary);
+    },
+    down: ({ tenants } = {}) => takeBack(options, tenants),
+  };
 }
 
 function endOf(stop: Stop | undefined, failed: number, resumable: boolean): RunStatus {
   if (stop?.stopped === 'interrupted') return resumable ? 'queued' : 'cancelled';
   return stop?.stopped ?? (failed > 0 ? 'failed' : 'succeeded');
-}
-
-function stands(plans: readonly SchemaPlan[]): boolean {
-  const [control] = plans;
-  return control?.version !== undefined && control.version >= foundation;
 }
 
 /** Control and shared, and of the tenants' schemas those that were asked for. */

@@ -2,6 +2,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { Page, PageRequest, ReadSession, WriteSession } from '../../db/index.ts';
 import { build } from '../../version.ts';
 import type { Wanted } from './lease.ts';
+import type { CanaryChoice } from './waves.ts';
 
 /** The table control.migration_runs: what runs there have been, how far they are, and how they ended. */
 export const runStatuses = [
@@ -25,11 +26,11 @@ export interface RunChoices {
   /** Schemas at the same time. */
   parallel?: number | undefined;
   /** See CanaryChoice. */
-  canary?: number | string[] | undefined;
+  canary?: CanaryChoice | undefined;
   /** Failures that are put up with before the run halts. */
   maxFailures?: number | undefined;
   /** These tenants' schemas alone, by slug, beside control and shared. */
-  tenants?: string[] | undefined;
+  tenants?: readonly string[] | undefined;
 }
 
 export interface RunView {
@@ -128,10 +129,17 @@ export async function findRun(session: ReadSession, id: string): Promise<RunView
   return rows[0];
 }
 
-/** The one that has not ended, if there is one. */
+/**
+ * The one that is under way, or waits for a process to take it. One whose process has died, and that no job will go on
+ * with, is not.
+ */
 export async function findLive(session: ReadSession): Promise<RunView | undefined> {
   const rows = await session.query<RunView>(
-    `select ${selection} from control.migration_runs where status in ('queued', 'running', 'paused')
+    `select ${selection} from control.migration_runs r
+     where status in ('queued', 'running', 'paused') and (
+       exists (select from control.migration_lease l where l.run = r.id and l.expires_at > now())
+       or exists (select from control.jobs j where j.kind = 'migrate' and j.status in ('queued', 'running')
+         and j.input ->> 'run' = r.id::text))
      order by created_at limit 1`,
   );
   return rows[0];

@@ -1,0 +1,47 @@
+import { readdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { Io } from './io.ts';
+
+/** Writes an empty migration; it is a file of the project, not of an installation. */
+export function makeCommand(io: Io): Command {
+  return new Command('make')
+    .description('Write a new migration into migrations/, with the next number.')
+    .argument('<name>', 'lower case letters, digits and underscores: add_invoices', migrationName)
+    .addOption(
+      new Option('--ladder <ladder>', 'which ladder').choices(['tenant', 'control']).default('tenant'),
+    )
+    .action(async (name: string, { ladder }: { ladder: 'tenant' | 'control' }) => {
+      const folder = path.join('migrations', ladder);
+      const file = path.join(folder, `${await nextNumber(folder)}_${name}.ts`);
+      await writeFile(file, template, { flag: 'wx' });
+      io.out(file);
+    });
+}
+
+/** @throws Error when there is no such folder: this is not a project of Tenantry */
+async function nextNumber(folder: string): Promise<string> {
+  const files = await readdir(folder).catch(() => {
+    throw new Error(`There is no folder ${folder} here. Run this at the top of the project.`);
+  });
+  const numbers = files.flatMap((file) => (/^\d{4}_/.test(file) ? [Number(file.slice(0, 4))] : []));
+  return String(Math.max(0, ...numbers) + 1).padStart(4, '0');
+}
+
+const template = `import type { Knex } from 'knex';
+
+export async function up(knex: Knex): Promise<void> {
+  await knex.raw('select 1');
+}
+
+export async function down(knex: Knex): Promise<void> {
+  await knex.raw('select 1');
+}
+`;
+
+function migrationName(text: string): string {
+  if (!/^[a-z][a-z0-9_]{0,50}$/.test(text)) {
+    throw new InvalidArgumentError('Lower case letters, digits and underscores are needed.');
+  }
+  return text;
+}

@@ -122,7 +122,7 @@ describe('a tenant that is made while a run is under way', () => {
     let run: Promise<RunReport> | undefined;
     await holding(database, 'lock table tenant_t03.users in access exclusive mode', async () => {
       run = fleet.control.runner.up({ parallel: 2 });
-      await until(async () => (await at('9002_under_way')) === 3, 'the run to be under way');
+      await until(async () => (await fleet.at('9002_under_way')) === 3, 'the run to be under way');
       await older.onboard('in_between');
       expect((await fleet.ledger())['tenant_in_between']).not.toContain('9002_under_way');
     });
@@ -130,7 +130,4 @@ describe('a tenant that is made while a run is under way', () => {
     expect((await fleet.ledger())['tenant_in_between']).toContain('9002_under_way');
     expect(statusOf(await fleet.control.runner.plan()).pending).toBe(0);
   });
-
-  const at = async (step: string) =>
-    Object.values(await fleet.ledger()).filter((steps) => steps.includes(step)).length;
 });

@@ -19,6 +19,8 @@ export interface Fleet {
   older(): Promise<Pick<Fleet, 'control' | 'onboard'>>;
   /** Applied migrations by schema, from the central ledger. */
   ledger(): Promise<Record<string, string[]>>;
+  /** How many schemas have the step. */
+  at(step: string): Promise<number>;
   /** The same, from knex's own table in each schema. */
   knexLedgers(): Promise<Record<string, string[]>>;
   /** Schemas that have a table of this name. */
@@ -79,6 +81,12 @@ export function useFleet(database: TestDatabase, overrides: Pick<Overrides, 'mig
          from control.migration_ledger group by 1 order by 1`,
       );
       return Object.fromEntries(rows.map(({ schema, names }) => [schema, names]));
+    },
+    async at(step) {
+      const rows = await database.superuser('select from control.migration_ledger where migration = $1', [
+        step,
+      ]);
+      return rows.length;
     },
     async knexLedgers() {
       const schemas = await database.superuser<{ schema: string }>(

@@ -99,6 +99,7 @@ describe.each(['shared', 'schema'] as const)('a tenant with isolation %s', (isol
       status: 'active',
       statusSince: expect.any(String),
       legalHold: null,
+      canary: false,
       movedFrom: null,
       limits: { users: 5 },
       schemaVersion: expect.stringMatching(/^\d{4}_\w+/),

@@ -14,9 +14,11 @@ export interface Fleet {
   readonly control: ControlPlane;
   /** @param up SQL, or the body of a function of `knex` when it holds `await` */
   addStep(ladder: 'control' | 'tenant', name: string, up: string): Promise<void>;
+  /** The same with more than an `up`: `more` is the text of further exports. */
+  addFile(ladder: 'control' | 'tenant', name: string, file: { up?: string; more?: string }): Promise<void>;
   onboard(slug: string, isolation?: Isolation): Promise<void>;
   /** A build that knows the steps there are now, and none that are added afterwards. */
-  older(): Promise<Pick<Fleet, 'control' | 'onboard'>>;
+  older(): Promise<Pick<Fleet, 'control' | 'onboard'> & { folder: string }>;
   /** Applied migrations by schema, from the central ledger. */
   ledger(): Promise<Record<string, string[]>>;
   /** How many schemas have the step. */
@@ -60,20 +62,29 @@ export function useFleet(database: TestDatabase, overrides: Pick<Overrides, 'mig
     return control;
   };
 
+  function write(ladder: string, name: string, up: string, more: string): Promise<void> {
+    const body = up === '' || up.includes('await') ? up : `await knex.raw(${JSON.stringify(up)});`;
+    return writeFile(
+      path.join(folder, ladder, `${name}.ts`),
+      `export async function up(knex) {\n${body}\n}
+       export async function down() { throw new Error('nobody goes down here'); }\n${more}\n`,
+    );
+  }
+
   return {
     get control() {
       return running();
     },
-    addStep: (ladder, name, up) =>
-      writeFile(
-        path.join(folder, ladder, `${name}.ts`),
-        `export async function up(knex) {\n${up.includes('await') ? up : `await knex.raw(${JSON.stringify(up)});`}\n}
-         export async function down() { throw new Error('nobody goes down here'); }\n`,
-      ),
+    addStep: (ladder, name, up) => write(ladder, name, up, ''),
+    addFile: (ladder, name, { up = '', more = '' }) => write(ladder, name, up, more),
     onboard: (slug, isolation = 'schema') => onboardBy(running(), slug, isolation),
     async older() {
-      const { control: other } = await buildFrom(folder);
-      return { control: other, onboard: (slug, isolation = 'schema') => onboardBy(other, slug, isolation) };
+      const { control: other, folder: copy } = await buildFrom(folder);
+      return {
+        folder: copy,
+        control: other,
+        onboard: (slug, isolation = 'schema') => onboardBy(other, slug, isolation),
+      };
     },
     async ledger() {
       const rows = await database.superuser<{ schema: string; names: string[] }>(

@@ -31,7 +31,8 @@ export type Applied =
   | { outcome: 'applied'; steps: string[] }
   /** It was dropped since the plan was made. */
   | { outcome: 'gone' }
-  | { outcome: 'failed'; error: string };
+  /** `note` writes it down; to be called when the run has taken it in. */
+  | { outcome: 'failed'; error: string; note: () => Promise<void> };
 
 /** The run goes no further: it is to end, or is not ours any more. */
 export class Stopped extends Error {}
@@ -63,16 +64,11 @@ export async function applySegment(
     if (signal.aborted) throw new Stopped((signal.reason as Error).message);
     const words = wordsOf(error);
     const [step = ''] = segment.scripts.map((script) => script.step);
-    const durationMs = clock.monotonicMs() - startedMs;
-    await note(parts, schema, (session) =>
-      recordFailure(session, schema, {
-        step,
-        error: words,
-        durationMs,
-        run: { id: of.run, wave: of.wave, attempts },
-      }),
-    );
-    return { outcome: 'failed', error: words };
+    const failure = {
+      ...{ step, error: words, durationMs: clock.monotonicMs() - startedMs },
+      run: { id: of.run, wave: of.wave, attempts },
+    };
+    return { outcome: 'failed', error: words, note: () => note(parts, schema, failure) };
   }
 }
 
@@ -144,9 +140,11 @@ async function clearKnexLock(session: WriteSession): Promise<void> {
 async function note(
   { migrator }: ApplyParts,
   schema: SchemaName,
-  fn: (session: WriteSession) => Promise<void>,
+  failure: Parameters<typeof recordFailure>[2],
 ): Promise<void> {
-  await migrator.inSchema(schema, async (work) => fn(await work.session())).catch(() => undefined);
+  await migrator
+    .inSchema(schema, async (work) => recordFailure(await work.session(), schema, failure))
+    .catch(() => undefined);
 }
 
 /** What went wrong, for people who may see SQL. */

@@ -57,17 +57,17 @@ async function rewrite(
   limit: number,
 ): Promise<Batch> {
   const [batch] = await session.query<Batch>(
-    `with some as (
-       select tenant_id as some_tenant, id as some_id from ${table}
+    `with chosen as (
+       select tenant_id as chosen_tenant, id as chosen_id from ${table}
        where tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid
          and ($1::uuid is null or id > $1) and (${where})
        order by id limit $2
      ), rewritten as (
-       update ${table} set ${set} from some where tenant_id = some_tenant and id = some_id and (${where})
+       update ${table} set ${set} from chosen where tenant_id = chosen_tenant and id = chosen_id and (${where})
        returning 1
      )
      select (select count(*) from rewritten) as rows,
-       (select case when count(*) = $2 then max(some_id::text) end from some) as last`,
+       (select case when count(*) = $2 then max(chosen_id::text) end from chosen) as last`,
     [after, limit],
   );
   if (batch === undefined) throw new Error('A count has a row');

@@ -126,7 +126,7 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
       left.clear();
       close(course, 'failed', done.error);
       if (strict) gate.stop('halted', `${item.schema} failed, and nobody else is to suffer it`);
-      return;
+      return done.note();
     }
     steps.push(...done.steps);
     for (const { step } of segment.scripts) left.delete(step);

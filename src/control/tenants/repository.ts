@@ -22,7 +22,7 @@ const selection = `t.id, t.slug, t.name, t.isolation, t.status, t.status_since a
   case when t.legal_hold is not null then jsonb_build_object('reason', t.legal_hold) end as "legalHold",
   case when t.moved_from is not null then jsonb_build_object('schema', t.moved_from, 'at',
     to_char(t.moved_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) end as "movedFrom",
-  t.limits, t.version,
+  t.limits, t.canary, t.version,
   t.created_at as "createdAt", t.updated_at as "updatedAt",
   (select max(migration) from control.migration_ledger l where l.schema_name = t.schema_name) as "schemaVersion"`;
 
@@ -83,10 +83,11 @@ export async function updateStatus(
 }
 
 export async function updateTenant(session: WriteSession, id: string, patch: PatchTenant): Promise<void> {
-  const { name, limits, legalHold } = patch;
+  const { name, limits, legalHold, canary } = patch;
   await session.query(
     `update control.tenants set name = coalesce($2, name), limits = coalesce($3, limits),
-       legal_hold = case when $4 then $5 else legal_hold end, updated_at = now(), version = version + 1
+       legal_hold = case when $4 then $5 else legal_hold end, canary = coalesce($6, canary),
+       updated_at = now(), version = version + 1
      where id = $1`,
     [
       id,
@@ -94,6 +95,7 @@ export async function updateTenant(session: WriteSession, id: string, patch: Pat
       limits === undefined ? null : JSON.stringify(limits),
       legalHold !== undefined,
       legalHold?.reason ?? null,
+      canary ?? null,
     ],
   );
 }

@@ -65,6 +65,8 @@ export const patchTenantSchema = z
     limits: limitsSchema.optional(),
     /** While there is one the tenant cannot be purged; null ends it. */
     legalHold: z.strictObject({ reason: reasonSchema }).nullable().optional(),
+    /** In a run of the fleet its schema goes first: everybody else waits to see it succeed. */
+    canary: z.boolean().optional(),
   })
   .refine((changes) => Object.keys(changes).length > 0, 'At least one field is needed.');
 export type PatchTenant = z.output<typeof patchTenantSchema>;
@@ -98,6 +100,8 @@ export interface TenantView {
   /** Where a move has left the rows as they were, until it is confirmed. */
   movedFrom: { schema: string; at: string } | null;
   limits: z.output<typeof limitsSchema>;
+  /** Goes first when the fleet is migrated. */
+  canary: boolean;
   /** The newest migration applied to the tenant's schema; null once it is purged. */
   schemaVersion: string | null;
   version: number;

@@ -12,6 +12,8 @@ import { password, testConfig } from './tenantry.ts';
 /** The control plane of a database, with ladders of its own to which a test adds steps. */
 export interface Fleet {
   readonly control: ControlPlane;
+  /** Where the ladders are. */
+  readonly folder: string;
   /** @param up SQL, or the body of a function of `knex` when it holds `await` */
   addStep(ladder: 'control' | 'tenant', name: string, up: string): Promise<void>;
   /** The same with more than an `up`: `more` is the text of further exports. */
@@ -74,6 +76,9 @@ export function useFleet(database: TestDatabase, overrides: Pick<Overrides, 'mig
   return {
     get control() {
       return running();
+    },
+    get folder() {
+      return folder;
     },
     addStep: (ladder, name, up) => write(ladder, name, up, ''),
     addFile: (ladder, name, { up = '', more = '' }) => write(ladder, name, up, more),

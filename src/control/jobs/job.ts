@@ -72,5 +72,8 @@ export interface Saved {
 /** The job cannot be done, now or later: it fails without being run again. */
 export class JobRefused extends Error {}
 
+/** Why `run.signal` is aborted, when it was cancelled. */
+export class JobCancelled extends Error {}
+
 /** Another process does the job by now. */
 export class JobLost extends Error {}

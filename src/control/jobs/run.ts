@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.ts';
 import type { ControlDatabase } from '../../db/index.ts';
-import { JobLost, type JobHandlers, JobRefused, type JobRun } from './job.ts';
+import { JobCancelled, JobLost, type JobHandlers, JobRefused, type JobRun } from './job.ts';
 import { beat, beginRun, type Begun, endRun, giveBack, type Own, saveRun } from './repository.ts';
 
 /** One run of one job, from the queue to its end: heartbeats, cancelling, running again. */
@@ -45,7 +45,7 @@ export async function runJob(
 
   function cancel(): void {
     cancelled = true;
-    ended.abort();
+    ended.abort(new JobCancelled('The job was cancelled.'));
   }
 
   async function say(): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Author, ControlDatabase, Page, PageRequest } from '../../db/index.ts';
 import { AppError, notFound } from '../../errors.ts';
 import { recordPlatformEvent } from '../audit/repository.ts';
-import { type JobHandler, JobRefused } from '../jobs/job.ts';
+import { JobCancelled, type JobHandler, JobRefused } from '../jobs/job.ts';
 import type { JobService } from '../jobs/service.ts';
 import type { Wanted } from './lease.ts';
 import { type Failure, readFailures } from './ledger.ts';
@@ -153,6 +153,9 @@ export function migrateHandler({
           progress = { ...progress, done, total };
         },
       });
+      if (job.signal.reason instanceof JobCancelled) {
+        await database.write((session) => setStatus(session, id, 'cancelled', 'its job was cancelled'));
+      }
       return { ...report, failed: results.filter(({ outcome }) => outcome === 'failed') };
     } catch (error) {
       if (!(error instanceof AppError) || error.code === 'unavailable') throw error;

@@ -1,7 +1,8 @@
 import type { ClientBase } from 'pg';
 import { serialize } from 'pg-protocol';
 import { prepareValue } from 'pg/lib/utils.js';
-import { Unsendable } from './pg-errors.ts';
+import { isOutgrown, Unsendable } from './pg-errors.ts';
+import { type Columns, forget, type Known, knownOn, preparedOn, renew, unnamed } from './prepared.ts';
 import { getTypeParser } from './types.ts';
 
 /**
@@ -92,7 +93,7 @@ export interface Car {
 /** The connection has prepared all of these statements, and they have taken little time so far. */
 export function isQuick(client: ClientBase, steps: readonly Step[]): boolean {
   const { connection } = client as unknown as { connection: Connection };
-  const known = knownByConnection.get(connection);
+  const known = knownOn(connection);
   if (known === undefined) return false;
   for (const { text } of steps) {
     const statement = known.get(text);
@@ -104,7 +105,7 @@ export function isQuick(client: ClientBase, steps: readonly Step[]): boolean {
 /** What the connection learns from a batch that has been carried out. */
 export function noteDuration(client: ClientBase, steps: readonly Step[], ms: number): void {
   const { connection } = client as unknown as { connection: Connection };
-  const known = knownByConnection.get(connection);
+  const known = knownOn(connection);
   for (const { text, constant } of steps) {
     const statement = constant === undefined ? known?.get(text) : undefined;
     if (statement !== undefined) statement.usualMs += (ms - statement.usualMs) / 8;
@@ -113,32 +114,12 @@ export function noteDuration(client: ClientBase, steps: readonly Step[], ms: num
 
 const quickMs = 5;
 
-/** What a connection knows of a statement. */
-interface Known {
-  name: string;
-  /** Undefined until PostgreSQL has described it, null when it returns no rows. */
-  columns: Columns | null | undefined;
-  parsed: boolean;
-  /** A moving average of the round trips it was a part of. */
-  usualMs: number;
-}
-
-interface Columns {
-  names: string[];
-  parsers: ((value: string) => unknown)[];
-  /** A row with all its columns: a copy of it is filled, so that all rows have one shape. */
-  empty: Row;
-}
-
 interface Connection {
   stream: { write(data: Buffer): boolean };
 }
 
-const knownByConnection = new WeakMap<object, Map<string, Known>>();
 /** PostgreSQL counts the values of a statement in 16 bits. */
 const maxValues = 65_535;
-/** A statement with a dynamic part must not fill the memory of every connection: beyond this they are not kept. */
-const maxKnown = 1000;
 
 const noValues: readonly unknown[] = [];
 const executeMessage = serialize.execute();
@@ -204,7 +185,7 @@ class Batch {
 
   #write(connection: Connection, { text, values = noValues, constant }: Step, messages: Buffer[]): void {
     if (values.length > maxValues) throw new RangeError(`A statement takes ${maxValues} values at most`);
-    const statement = this.#statement(connection, text, constant?.statement);
+    const statement = this.#prepared ? preparedOn(connection, text, constant?.statement) : unnamed();
     this.#statements.push(statement);
     if (statement.parsed && statement.columns !== undefined && statement.name === constant?.statement) {
       constant.bytes ??= Buffer.concat([bind(statement.name, values), executeMessage]);
@@ -218,22 +199,6 @@ class Batch {
     messages.push(bind(statement.name, values));
     if (statement.columns === undefined) messages.push(describePortal);
     messages.push(executeMessage);
-  }
-
-  #statement(connection: Connection, text: string, name: string | undefined): Known {
-    if (!this.#prepared) return unnamed();
-    let known = knownByConnection.get(connection);
-    if (known === undefined) {
-      known = new Map();
-      knownByConnection.set(connection, known);
-    }
-    const found = known.get(text);
-    if (found !== undefined) return found;
-    if (known.size >= maxKnown) return unnamed();
-    const spent = name !== undefined && known.has(spentKey(text, name));
-    const made = { ...unnamed(), name: (spent ? undefined : name) ?? `t${known.size}` };
-    known.set(text, made);
-    return made;
   }
 
   #current(): Known | undefined {
@@ -281,16 +246,17 @@ class Batch {
     if (this.#failed) return;
     this.#failed = true;
     this.onward?.(); // the client does not come back to a query that has failed
-    // Whether the failed statement was parsed before it failed is not told: it gets another name the next time.
     const step = this.#result.length;
     const statement = this.#current();
     const text = this.#steps[step]?.text;
-    if (statement !== undefined && !statement.parsed && statement.name !== '' && text !== undefined) {
-      const known = knownByConnection.get(connection);
-      known?.delete(text);
-      known?.set(spentKey(text, statement.name), statement);
+    let outgrown = false;
+    if (statement !== undefined && statement.name !== '' && text !== undefined) {
+      const reused = statement.parsed && !this.#parsing?.includes(statement);
+      outgrown = reused && isOutgrown(error);
+      if (outgrown) renew(connection, text, statement);
+      else if (!statement.parsed) forget(connection, text, statement);
     }
-    this.callback(Object.assign(error, { step }));
+    this.callback(Object.assign(error, { step, outgrown }));
   }
 
   handleReadyForQuery(): void {
@@ -308,14 +274,6 @@ class Batch {
   }
 
   handleCopyData(): void {}
-}
-
-function unnamed(): Known {
-  return { name: '', columns: undefined, parsed: false, usualMs: 0 };
-}
-
-function spentKey(text: string, name: string): string {
-  return `${text} -- ${name} is spent`;
 }
 
 function bind(statement: string, values: readonly unknown[]): Buffer {

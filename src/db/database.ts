@@ -179,11 +179,12 @@ export function createDatabase(options: DatabaseOptions): Database {
           continue;
         }
         runs += 1;
+        if (remedy === 'rerun') continue;
         if (remedy === 'node-lost') monitor.reportLost(decision.id);
         if (decision.role === 'replica') {
           failed.push(decision.id);
           why = 'replica-failed';
-        } else if (remedy !== 'rerun') {
+        } else {
           // Replicas lose sight of a dying primary, and with it their proof, before we know that it is dead and that
           // nothing is committed any more; or another server is the primary by now.
           if (refreshed) throw error;

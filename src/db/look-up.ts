@@ -5,6 +5,7 @@ import type { Monitor } from './monitor.ts';
 import { tellStatements } from './observer.ts';
 import { remedyFor } from './pg-errors.ts';
 import type { Position } from './position.ts';
+import { rerunning } from './rerun.ts';
 import type { SchemaName } from './scope.ts';
 import type { Shares } from './shares.ts';
 import { readUnit, type UnitOptions } from './transaction.ts';
@@ -34,7 +35,8 @@ export function createLookUp({ clock, prepared, observer = {}, poolMax, monitor,
         },
       };
       return withLease(id, controlPlane, (lease) =>
-        readUnit(lease, unit, (session) => session.query<Row>(text, values)),
+        // Only a prepared statement that the view has outgrown is run again.
+        rerunning(() => readUnit(lease, unit, (session) => session.query<Row>(text, values))),
       );
     }
     const nodes = monitor.views();

@@ -103,13 +103,15 @@ interface PgError {
   message?: string;
   constraint?: string;
   routine?: string;
+  /** Added by batch.ts: the statement had been prepared for tables of other types. */
+  outgrown?: boolean;
 }
 
 /** On the primary nothing conflicts with recovery and nothing is still to be replayed. */
 export function remedyFor(error: unknown, role: 'primary' | 'replica'): Remedy {
   if (error instanceof AppError && error.cause === undefined) return 'none';
   const source = error instanceof AppError ? error.cause : error;
-  if (isStalePlan(source)) return 'rerun';
+  if ((source as PgError | null)?.outgrown === true) return 'rerun';
   const remedy = meaningOf(source)?.remedy ?? 'none';
   if (role === 'replica') return remedy === 'rerun' ? 'elsewhere' : remedy;
   return remedy === 'elsewhere' ? 'none' : remedy;
@@ -174,11 +176,17 @@ export function isCancelled(error: unknown): boolean {
   return (error as PgError | null)?.code === '57014';
 }
 
-/** A prepared statement whose result changed its type by DDL stays unusable on its connection. */
-export function isStalePlan(error: unknown): boolean {
-  const { code, routine } = (error ?? {}) as PgError;
-  return code === '0A000' && routine === 'RevalidateCachedQuery';
+/**
+ * What a statement that was prepared earlier fails with when the types of columns have changed since: those of its result
+ * and of its parameters stay as they were. A new one would not fail.
+ */
+export function isOutgrown(error: unknown): boolean {
+  const { code = '', routine } = (error ?? {}) as PgError;
+  return code === '0A000' ? routine === 'RevalidateCachedQuery' : ofTypes.has(code);
 }
+
+/** datatype_mismatch, cannot_coerce, undefined_function: an operator for these types, too. */
+const ofTypes = new Set(['42804', '42846', '42883']);
 
 /** A replica has not replayed what it must have. Its answer has been thrown away. */
 export class ReplicaBehind extends Error {}

@@ -1,7 +1,7 @@
 import { Pool, type PoolClient, type QueryConfig } from 'pg';
 import { Watch } from './cancel.ts';
 import { type Limits, serverSettings } from './limits.ts';
-import { isServerError, isStalePlan, remedyFor, Unsendable } from './pg-errors.ts';
+import { isServerError, remedyFor, Unsendable } from './pg-errors.ts';
 import { createRoundTrips, type RoundTrips } from './round-trips.ts';
 import { getTypeParser } from './types.ts';
 
@@ -51,7 +51,6 @@ export class Lease {
     // PostgreSQL's last words come before the connection ends; who took it in between would be lost with it.
     if (!isServerError(error) || remedyFor(error, 'primary') === 'node-lost')
       this.taint('the connection failed');
-    if (isStalePlan(error)) this.taint('a prepared statement is out of date');
   }
 
   /** The connection must not be used by anybody else: it is destroyed when it comes back. */

@@ -188,3 +188,61 @@ describe('statements', () => {
     return result?.rows[0]?.['n'] as number;
   }
 });
+
+describe('a prepared statement that the tables have outgrown', () => {
+  const alter = (type: string) =>
+    database.superuser(`alter table public.grown alter v type ${type} using v::${type}`);
+  const run = (step: Step) => runBatch(client, [step], true);
+  const kept = async () => {
+    const { rows } = await client.query<{ name: string }>(
+      `select name from pg_prepared_statements where statement like '%grown%'`,
+    );
+    return rows.length;
+  };
+  beforeEach(async () => {
+    await database.superuser(`drop table if exists public.grown; create table public.grown (v int);
+      insert into public.grown values (1); grant select, insert on public.grown to tenantry_app`);
+  });
+
+  it.each([
+    ['the type of a result', { text: 'select v from grown' }, 'bigint', '0A000'],
+    ['the type of a parameter', { text: 'insert into grown values ($1)', values: ['1'] }, 'bool', '42804'],
+    ['the type of an operand', { text: 'select 1 from grown where v = $1', values: ['1'] }, 'text', '42883'],
+  ])('by %s fails once, and is prepared anew', async (_, step, type, code) => {
+    await run(step);
+    await alter(type);
+    await expect(run(step)).rejects.toMatchObject({ code, step: 0, outgrown: true });
+    await expectUsable(true);
+    for (let times = 0; times < 3; times += 1) await run(step);
+    expect(await kept()).toBe(2);
+  });
+
+  it('to and fro, as in a fleet that is being migrated, fails twice and then never', async () => {
+    const step = { text: 'select v from grown' };
+    let failed = 0;
+    for (let times = 0; times < 6; times += 1) {
+      await alter(times % 2 === 0 ? 'bigint' : 'int');
+      for (let more = 0; more < 2; more += 1) {
+        try {
+          expect(await run(step)).toMatchObject([{ rows: [{ v: 1 }] }]);
+        } catch (error) {
+          expect(error).toMatchObject({ outgrown: true });
+          failed += 1;
+        }
+      }
+    }
+    expect(failed).toBe(2);
+    expect(await kept()).toBe(2);
+  });
+
+  it('that fails when it is first prepared, or for another reason, is not one', async () => {
+    const step = { text: 'select v / $1::int as v from grown', values: [0] };
+    await expect(run({ text: 'select v || 1 - true from grown' })).rejects.toMatchObject({
+      code: '42883',
+      outgrown: false,
+    });
+    await run({ ...step, values: [1] });
+    await expect(run(step)).rejects.toMatchObject({ code: '22012', outgrown: false });
+    expect(await run({ ...step, values: [1] })).toMatchObject([{ rows: [{ v: 1 }] }]);
+  });
+});

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { remedyFor, translateError } from '../../src/db/pg-errors.ts';
+import { isOutgrown, remedyFor, translateError } from '../../src/db/pg-errors.ts';
 import { AppError, errorTable } from '../../src/errors.ts';
 
 function pgError(code: string, more: object = {}): Error {
@@ -75,6 +75,19 @@ describe('what is done about it', () => {
   it('takes a table that a replica does not have yet to the primary, and gives up there', () => {
     expect(remedyFor(pgError('42P01'), 'replica')).toBe('elsewhere');
     expect(remedyFor(pgError('42P01'), 'primary')).toBe('none');
+  });
+
+  it('reruns, where it was, what was prepared for tables of other types', () => {
+    const routine = 'RevalidateCachedQuery';
+    expect(isOutgrown(pgError('0A000', { routine }))).toBe(true);
+    expect(isOutgrown(pgError('0A000'))).toBe(false);
+    expect(isOutgrown(pgError('42804'))).toBe(true);
+    expect(isOutgrown(pgError('42703'))).toBe(false);
+    for (const role of ['primary', 'replica'] as const) {
+      expect(remedyFor(pgError('0A000', { routine, outgrown: true }), role)).toBe('rerun');
+      expect(remedyFor(translateError(pgError('42804', { outgrown: true })), role)).toBe('rerun');
+    }
+    expect(remedyFor(pgError('42804'), 'primary')).toBe('none');
   });
 
   it('never repeats what failed for a reason of its own', () => {

@@ -4,6 +4,8 @@ import { type Config, requireSetting } from './config.ts';
 import { buildControlPlane, type ControlPlane } from './control-plane.ts';
 import { warnOfConnections } from './control/connections.ts';
 import { createDirectory, type Directory } from './control/directory.ts';
+import { createLadder } from './control/migrations/ladder.ts';
+import { guardSchemas } from './control/schema-guard.ts';
 import {
   buildIssued,
   type IssuedCredentials,
@@ -62,7 +64,7 @@ export interface DataPlane {
 export function buildDataPlane(kernel: Kernel): DataPlane {
   const { config, clock, logger, passwords, telemetry, limiter, database } = kernel;
   const seen = buildSightings(kernel);
-  const db = createDatabase({
+  const unguarded = createDatabase({
     sightings: seen.make,
     primaryUrl: requireSetting(config, 'DATABASE_URL'),
     replicaUrls: config.DATABASE_REPLICA_URLS,
@@ -79,6 +81,13 @@ export function buildDataPlane(kernel: Kernel): DataPlane {
     onIdleError: idleErrorLog(logger),
     ...database,
   });
+  const directory = createDirectory({
+    database: unguarded,
+    clock,
+    ladder: createLadder('tenant', kernel.migrationsFolder),
+    defaults: limiter.defaults,
+  });
+  const db = guardSchemas(unguarded, directory);
   const issued = buildIssued(kernel, db);
   const rowLimit = limiter.rows(db);
   const snapshots = buildSnapshots(config, db);
@@ -86,13 +95,13 @@ export function buildDataPlane(kernel: Kernel): DataPlane {
     db,
     snapshots,
     issued,
-    directory: createDirectory(db, clock, limiter.defaults),
+    directory,
     users: createUserService({ db, passwords, rowLimit, revocations: issued.revocations, endSessions }),
     products: createProductService(db, rowLimit),
     orders: createOrderService(db, rowLimit),
     apiKeys: createApiKeyService({ db, clock, forget: (...key) => issued.keyHolders.forget(...key) }),
     async start() {
-      await Promise.all([limiter.start(), seen.start()]);
+      await Promise.all([limiter.start(), seen.start(), directory.start()]);
       await db.start();
     },
     async stop() {

@@ -202,7 +202,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
             purges,
             moves,
             exports,
-            acting: createActingService({ tenants, migrator, tokens }),
+            acting: createActingService({ tenants, migrator, tokens, ...told }),
             exporter: buildExporter(kernel, { database }, data),
             lists,
             idempotencyKey: keyFor(config, 'idempotency'),

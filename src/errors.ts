@@ -86,6 +86,11 @@ export function notFound(detail = 'Nothing was found under this address.'): AppE
   return new AppError('not_found', detail);
 }
 
+/** @param cause for the log: why it cannot be served as it is */
+export function tenantMigrating(cause: unknown): AppError {
+  return new AppError('tenant_migrating', 'The tenant is being migrated.', { cause, retryAfterS: 1 });
+}
+
 export function unavailable(detail: string, cause?: unknown): AppError {
   return new AppError('unavailable', detail, { cause, retryAfterS: 1 });
 }

@@ -6,12 +6,15 @@ import {
   type Isolation,
   type Position,
   schemaName,
+  type Tenant,
   tenantId,
   type TenantLimits,
 } from '../db/index.ts';
 import { unavailable } from '../errors.ts';
 import type { DirectoryEntry } from '../http/resolve-tenant.ts';
 import { createEpochs } from './epochs.ts';
+import type { Ladder } from './migrations/ladder.ts';
+import { isBehind, oldestServed, type SchemaVersion, type ServedRange, whyNot } from './served-versions.ts';
 import { accessOf, type TenantStatus } from './tenants/lifecycle.ts';
 
 /**
@@ -26,13 +29,35 @@ export interface Directory {
    * @throws AppError unavailable when it cannot be known any more whether tenants have changed
    */
   find(slugOrId: string): Promise<DirectoryEntry | undefined>;
+  /**
+   * Looks anew, because a statement did not fit the tables of a tenant that was found.
+   *
+   * @returns whether a migration explains it, so that a repeat will meet something else: this build cannot serve the tenant
+   *   any more, has steps that it lacks, or it has been migrated or moved since it was found, or is gone
+   * @throws AppError unavailable
+   */
+  isMigrating(tenant: Tenant): Promise<boolean>;
   /** Looks now for tenants that have changed: this process has changed one, or has been told of one. */
   refresh(): Promise<void>;
+  /** Finds out which versions this build serves. To be called before anything is found. */
+  start(): Promise<void>;
+}
+
+export interface DirectoryParts {
+  database: Pick<Database, 'lookUp'>;
+  clock: Clock;
+  /** That of tenants, as this build has it. */
+  ladder: Pick<Ladder, 'steps'>;
+  /** For tenants whose own limits do not say. */
+  defaults?: TenantLimits;
 }
 
 /** Entries at most; the bound is against callers that try out names. */
 const maxEntries = 10_000;
-/** How long it counts that there is no such tenant, and what a server says that is behind the epochs. */
+/**
+ * How long it counts that there is no such tenant, that it cannot be served (of a migration no epoch tells), and what a
+ * server says that is behind the epochs.
+ */
 const doubtfulMs = 1000;
 
 interface Kept {
@@ -41,7 +66,7 @@ interface Kept {
   untilMs: number;
 }
 
-interface Row {
+interface Row extends SchemaVersion {
   id: string;
   slug: string;
   isolation: Isolation;
@@ -55,14 +80,12 @@ interface Row {
   asOf: number;
 }
 
-/** @param defaults for tenants whose own limits do not say */
-export function createDirectory(
-  database: Pick<Database, 'lookUp'>,
-  clock: Clock,
-  defaults: TenantLimits = {},
-): Directory {
+export function createDirectory({ database, clock, ladder, defaults = {} }: DirectoryParts): Directory {
   const kept = new LRUCache<string, Kept>({ max: maxEntries });
   const asking = new Map<string, Promise<Kept>>();
+  /** Of tenants that were found: the version of their schema. */
+  const foundAt = new WeakMap<Tenant, string | null>();
+  let range: ServedRange | undefined;
   const epochs = createEpochs({ database, clock, changed: forget });
 
   function forget(tenants: readonly { id: string; slug: string }[] | 'all'): void {
@@ -83,14 +106,20 @@ export function createDirectory(
     }
   }
 
+  function served(): ServedRange {
+    if (range === undefined) throw new Error('The directory has not been started');
+    return range;
+  }
+
   async function ask(slugOrId: string): Promise<Kept> {
     const by = isUuid(slugOrId) ? 'id' : 'slug';
     let answeredAt: Position | undefined;
     const [row] = await database.lookUp<Row>(
       schemaName('control'),
       `select d.id, d.slug, d.isolation, d."schemaName", d.status, e."priorStatus", e."movedAt", l.limits,
-         (select max(epoch) from tenant_epochs) as "asOf"
-       from tenant_directory d join tenant_epochs e using (id) left join tenant_limits l using (id)
+         v.version, v.needs, (select max(epoch) from tenant_epochs) as "asOf"
+       from tenant_directory d join tenant_epochs e using (id) join tenant_versions v using (id)
+         left join tenant_limits l using (id)
        where d.${by} = $1`,
       [slugOrId],
       (position) => {
@@ -99,11 +128,10 @@ export function createDirectory(
     );
     // It knows of a change that we do not: what is kept under other names may be older than this.
     if (row !== undefined && row.asOf > epochs.current()) await epochs.refresh();
-    const doubtful = row === undefined || row.asOf < epochs.current();
-    return {
-      entry: row === undefined ? undefined : entryOf(row, defaults, answeredAt),
-      untilMs: doubtful ? clock.monotonicMs() + doubtfulMs : Infinity,
-    };
+    const entry = row === undefined ? undefined : entryOf(row, served(), defaults, answeredAt);
+    if (row !== undefined && entry !== undefined) foundAt.set(entry.tenant, row.version);
+    const doubtful = row === undefined || row.asOf < epochs.current() || entry?.status === 'migrating';
+    return { entry, untilMs: doubtful ? clock.monotonicMs() + doubtfulMs : Infinity };
   }
 
   /** One question at a time per name, however many requests wait for it. */
@@ -124,25 +152,50 @@ export function createDirectory(
       if (!epochs.known()) await epochs.learn();
       const known = kept.get(slugOrId);
       if (known !== undefined && clock.monotonicMs() < known.untilMs) return known.entry;
-      try {
-        return (await askOnce(slugOrId)).entry;
-      } catch (error) {
-        throw unavailable('The tenant cannot be looked up at the moment.', error);
+      return (await orUnavailable(askOnce(slugOrId))).entry;
+    },
+    async isMigrating(tenant) {
+      for (const name of [tenant.id, tenant.slug]) {
+        kept.delete(name);
+        asking.delete(name); // what is under way may have been asked before the migration
       }
+      const { entry } = await orUnavailable(askOnce(tenant.id));
+      if (entry === undefined || entry.status === 'migrating') return true;
+      if (entry.tenant.schema !== tenant.schema) return true;
+      const [then, version = null] = [foundAt.get(tenant), foundAt.get(entry.tenant)];
+      return isBehind({ version }, served()) || (then !== undefined && then !== version);
     },
     refresh: () => epochs.refresh(),
+    async start() {
+      const newest = (await ladder.steps()).at(-1);
+      if (newest === undefined) throw new Error('There are no migrations for tenants');
+      range = { oldest: oldestServed, newest };
+    },
   };
 }
 
-function entryOf(row: Row, defaults: TenantLimits, answeredAt?: Position): DirectoryEntry | undefined {
+async function orUnavailable<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    throw unavailable('The tenant cannot be looked up at the moment.', error);
+  }
+}
+
+function entryOf(
+  row: Row,
+  range: ServedRange,
+  defaults: TenantLimits,
+  answeredAt?: Position,
+): DirectoryEntry | undefined {
   const access = accessOf(row);
   if (access === 'gone') return undefined;
   const { id, slug, isolation } = row;
   const limits = { ...defaults, ...row.limits };
   // A server that has not replayed the move lacks what was written just before it.
   const since = row.movedAt === null ? undefined : answeredAt;
-  return {
-    tenant: { id: tenantId(id), slug, isolation, schema: schemaName(row.schemaName), since, limits },
-    status: access === 'served' ? 'active' : 'suspended',
-  };
+  const tenant = { id: tenantId(id), slug, isolation, schema: schemaName(row.schemaName), since, limits };
+  const why = whyNot(row, range);
+  if (why !== undefined) return { tenant, status: 'migrating', why };
+  return { tenant, status: access === 'served' ? 'active' : 'suspended' };
 }

@@ -29,7 +29,7 @@ export {
   tenantId,
   type TenantLimits,
 } from './scope.ts';
-export { translateError } from './pg-errors.ts';
+export { isOutOfStep, translateError } from './pg-errors.ts';
 export { type ReadSession, sessionOn, type WriteSession } from './session.ts';
 export {
   createSnapshots,

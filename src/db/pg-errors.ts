@@ -38,10 +38,13 @@ const notPrimaryMeaning: Meaning = {
 /** All connections of ours are in use. The server is well, and the next unit of work may be luckier. */
 const busy: Meaning = { code: 'unavailable', detail: 'The database is busy.', remedy: 'elsewhere' };
 const full: Meaning = { code: 'unavailable', detail: 'The database is out of resources.', remedy: 'none' };
-/** A schema, table or column: on a replica, one that has not been replayed yet; on the primary, one not migrated. */
-const missing: Meaning = {
-  code: 'tenant_migrating',
-  detail: 'The tables of this tenant are not up to date.',
+/**
+ * A schema, table, column or type is missing or another one: on a replica, one that has not been replayed yet; on the
+ * primary, one that has been migrated further than this build knows, or not as far as it needs; or a fault of ours.
+ */
+const outOfStep: Meaning = {
+  code: 'internal',
+  detail: 'The tables are not what this build expects.',
   remedy: 'elsewhere',
 };
 const badValue: Meaning = { code: 'invalid_input', detail: 'A value cannot be stored.', remedy: 'none' };
@@ -62,9 +65,13 @@ const bySqlState: Readonly<Record<string, Meaning>> = {
   '25P03': lost, // idle_in_transaction_session_timeout
   '40001': { code: 'unavailable', detail: 'The change met another one.', remedy: 'rerun' },
   '40P01': { code: 'unavailable', detail: 'The change met another one.', remedy: 'rerun' },
-  '3F000': missing,
-  '42P01': missing,
-  '42703': missing,
+  '3F000': outOfStep,
+  '42P01': outOfStep,
+  '42703': outOfStep,
+  '42704': outOfStep,
+  '42804': outOfStep,
+  '42846': outOfStep,
+  '42883': outOfStep,
   '42501': { code: 'forbidden', detail: 'The database refuses this.', remedy: 'none' },
   '53': full,
   '55P03': { code: 'unavailable', detail: 'The rows are locked by another change.', remedy: 'none' },
@@ -96,7 +103,7 @@ const socketCodes = new Set([
 ]);
 
 /** Codes of what is over soon. */
-const comesBack: ReadonlySet<ErrorCode> = new Set(['unavailable', 'tenant_migrating', 'tenant_moving']);
+const comesBack: ReadonlySet<ErrorCode> = new Set(['unavailable', 'tenant_moving']);
 
 interface PgError {
   code?: string;
@@ -169,6 +176,11 @@ export class Unsendable extends Error {}
 /** PostgreSQL itself has refused; anything else leaves the state of the connection unknown. */
 export function isServerError(error: unknown): boolean {
   return error instanceof Error && 'severity' in error;
+}
+
+/** The statement does not fit the tables. Who knows which versions the tables may be of tells whether that is over soon. */
+export function isOutOfStep(error: unknown): boolean {
+  return meaningOf(error instanceof AppError ? error.cause : error) === outOfStep;
 }
 
 /** By us, by its time limit or by an administrator. */

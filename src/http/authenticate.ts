@@ -3,7 +3,7 @@ import { isApiKey, type ParsedApiKey, parseApiKey } from '../auth/api-keys.ts';
 import { notValid, type TenantClaims, type Tokens } from '../auth/tokens.ts';
 import { type Actor, nobody, type Tenant } from '../db/index.ts';
 import { AppError } from '../errors.ts';
-import type { FindTenant } from './resolve-tenant.ts';
+import { type FindTenant, requireServable } from './resolve-tenant.ts';
 import type { Step } from './steps.ts';
 
 export interface TenantCredentials {
@@ -57,8 +57,10 @@ async function takeKey(
 ): Promise<void> {
   const key = parseApiKey(credential);
   if (key === undefined) throw notValid();
+  const entry = await findTenant(key.tenantId);
+  requireServable(entry); // the key is in its schema
   // For a tenant that is not there the same is done, so that the time does not tell.
-  const { tenant } = (await findTenant(key.tenantId)) ?? { tenant: nobody };
+  const { tenant } = entry ?? { tenant: nobody };
   const actor = await findKey(tenant, key);
   if (actor === undefined) throw notValid();
   req.context.actor = actor;

@@ -1,7 +1,7 @@
 import type { Request, RequestHandler } from 'express';
 import { notValid } from '../auth/tokens.ts';
 import { isUuid, slugPattern, type Tenant, type TenantScope } from '../db/index.ts';
-import { AppError } from '../errors.ts';
+import { AppError, tenantMigrating } from '../errors.ts';
 import { unproven } from './consistency.ts';
 import { originOf } from './origin.ts';
 import type { TenantLimiter } from './rate-limit.ts';
@@ -12,7 +12,13 @@ export type FindTenant = (slugOrId: string) => Promise<DirectoryEntry | undefine
 
 export interface DirectoryEntry {
   readonly tenant: Tenant;
-  readonly status: 'active' | 'suspended';
+  /**
+   * `migrating`: this build cannot serve the schema in which the tenant is. Nothing of it can be read then, not even who asks;
+   * so it goes before `suspended`.
+   */
+  readonly status: 'active' | 'suspended' | 'migrating';
+  /** Why it is migrating, for the log. */
+  readonly why?: string;
 }
 
 /** Writes into the audit of a tenant that a request with a credential of its has named another one. */
@@ -41,16 +47,23 @@ export function tenantOfCredential(finder: TenantFinder, limiter: TenantLimiter)
   };
 }
 
+/** Before anything is read of the tenant. @throws AppError tenant_migrating */
+export function requireServable(entry: DirectoryEntry | undefined): void {
+  if (entry?.status === 'migrating') throw tenantMigrating(new Error(entry.why));
+}
+
 /**
  * The tenant of a credential, which must be active. A promise only of a refusal, which the audit hears of first.
  *
- * @throws AppError tenant_mismatch when X-Tenant-ID names another one, tenant_suspended
+ * @throws AppError tenant_migrating; tenant_mismatch when X-Tenant-ID names another one; tenant_suspended
  */
 export function requireClaimed(
   req: Request,
-  { tenant, status }: DirectoryEntry,
+  entry: DirectoryEntry,
   finder: Pick<TenantFinder, 'reportMismatch'>,
 ): Tenant | Promise<never> {
+  requireServable(entry); // its audit cannot be written either
+  const { tenant, status } = entry;
   const named = tenantHeader(req);
   if (named !== undefined && named !== tenant.slug && named !== tenant.id) {
     return refuseMismatch(req, tenant, named, finder);
@@ -92,8 +105,9 @@ export function tenantOfHeader(find: FindTenant): RequestHandler {
       );
     }
     const entry = await find(named);
-    if (entry !== undefined && entry.status !== 'active') throw suspended();
-    if (entry !== undefined) req.context.tenant = entry.tenant;
+    req.context.tenant = entry?.tenant;
+    requireServable(entry);
+    if (entry?.status === 'suspended') throw suspended();
     next();
   };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { isOutgrown, remedyFor, translateError } from '../../src/db/pg-errors.ts';
+import { isOutgrown, isOutOfStep, remedyFor, translateError } from '../../src/db/pg-errors.ts';
 import { AppError, errorTable } from '../../src/errors.ts';
 
 function pgError(code: string, more: object = {}): Error {
@@ -21,7 +21,8 @@ describe('what PostgreSQL says', () => {
     ['53300', 'unavailable'],
     ['57P01', 'unavailable'],
     ['08006', 'unavailable'],
-    ['42P01', 'tenant_migrating'],
+    ['42P01', 'internal'],
+    ['42703', 'internal'],
     ['ECONNREFUSED', 'unavailable'],
   ])('%s becomes %s, and none of the words of the server', (code, expected) => {
     const error = translateError(pgError(code)) as AppError;
@@ -88,6 +89,16 @@ describe('what is done about it', () => {
       expect(remedyFor(translateError(pgError('42804', { outgrown: true })), role)).toBe('rerun');
     }
     expect(remedyFor(pgError('42804'), 'primary')).toBe('none');
+  });
+
+  it('knows what does not fit the tables, translated or not', () => {
+    for (const code of ['3F000', '42P01', '42703', '42883']) {
+      expect(isOutOfStep(pgError(code))).toBe(true);
+      expect(isOutOfStep(translateError(pgError(code)))).toBe(true);
+    }
+    for (const other of [pgError('23505'), new AppError('internal', 'x'), new TypeError('x'), undefined]) {
+      expect(isOutOfStep(other)).toBe(false);
+    }
   });
 
   it('never repeats what failed for a reason of its own', () => {

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { actingTtlS, type Tokens } from '../../auth/tokens.ts';
 import { type Author, recordEvent, schemaOf, type Tenant, tenantId } from '../../db/index.ts';
+import { requireServable } from '../../http/resolve-tenant.ts';
 import { recordPlatformEvent } from '../audit/repository.ts';
+import type { Directory } from '../directory.ts';
 import type { Migrator } from '../migrations/migrator.ts';
 import { requireRows } from './lifecycle.ts';
 import type { TenantService } from './service.ts';
@@ -22,7 +24,7 @@ export interface ActingService {
    * The reason stands in the audit of the tenant and of the platform before there is a token, and so does every change
    * made with it.
    *
-   * @throws AppError not_found, illegal_state
+   * @throws AppError not_found, illegal_state, tenant_migrating
    */
   act(slugOrId: string, reason: string, author: Author): Promise<ActingToken>;
 }
@@ -31,14 +33,18 @@ export interface ActingServiceParts {
   tenants: Pick<TenantService, 'get'>;
   migrator: Pick<Migrator, 'inSchema'>;
   tokens: Tokens;
+  /** Absent where no data plane is served. */
+  directory?: Pick<Directory, 'find'>;
 }
 
-export function createActingService({ tenants, migrator, tokens }: ActingServiceParts): ActingService {
+export function createActingService(parts: ActingServiceParts): ActingService {
+  const { tenants, migrator, tokens, directory } = parts;
   return {
     async act(slugOrId, reason, author) {
       const view = await tenants.get(slugOrId);
       requireRows(view);
       const { id, slug, isolation } = view;
+      requireServable(await directory?.find(id));
       const tenant: Tenant = { id: tenantId(id), slug, isolation, schema: schemaOf(isolation, slug) };
       const event = { action: 'operators.act', resource: 'tenants', resourceId: id, after: { reason } };
       await migrator.inSchema(tenant.schema, async (work) => {

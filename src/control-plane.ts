@@ -7,6 +7,7 @@ import { jobRoutes } from './control/jobs/routes.ts';
 import { createJobService, type JobService } from './control/jobs/service.ts';
 import { createJobWorker, installQueue, type JobWorker } from './control/jobs/worker.ts';
 import { createTenantKeyService, type TenantKeyService } from './control/keys/service.ts';
+import { createAnnouncer } from './control/migrations/announcement.ts';
 import { createHealth } from './control/migrations/health.ts';
 import { createMigrator, type MigratorOptions } from './control/migrations/migrator.ts';
 import { migrationRoutes } from './control/migrations/routes.ts';
@@ -122,7 +123,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
       watch: config.MIGRATE_WATCH_URLS,
     }),
     rest: (tookMs, signal) => pace.rest(tookMs, signal),
-    announce: async () => undefined,
+    announce: createAnnouncer({ database, maxReplicaLagMs: config.MAX_REPLICA_LAG_MS }),
     lint: async () => undefined,
     installQueue: () => installQueue(adminUrl, logger),
     ...(migrations === undefined ? {} : { ladders: migrations.ladders }),

@@ -1,6 +1,7 @@
 import { readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { emptyMigration } from '../control/migrations/template.ts';
 import type { Io } from './io.ts';
 
 /** Writes an empty migration; it is a file of the project, not of an installation. */
@@ -14,7 +15,7 @@ export function makeCommand(io: Io): Command {
     .action(async (name: string, { ladder }: { ladder: 'tenant' | 'control' }) => {
       const folder = path.join('migrations', ladder);
       const file = path.join(folder, `${await nextNumber(folder)}_${name}.ts`);
-      await writeFile(file, template, { flag: 'wx' });
+      await writeFile(file, emptyMigration, { flag: 'wx' });
       io.out(file);
     });
 }
@@ -27,17 +28,6 @@ async function nextNumber(folder: string): Promise<string> {
   const numbers = files.flatMap((file) => (/^\d{4}_/.test(file) ? [Number(file.slice(0, 4))] : []));
   return String(Math.max(0, ...numbers) + 1).padStart(4, '0');
 }
-
-const template = `import type { Knex } from 'knex';
-
-export async function up(knex: Knex): Promise<void> {
-  await knex.raw('select 1');
-}
-
-export async function down(knex: Knex): Promise<void> {
-  await knex.raw('select 1');
-}
-`;
 
 function migrationName(text: string): string {
   if (!/^[a-z][a-z0-9_]{0,50}$/.test(text)) {

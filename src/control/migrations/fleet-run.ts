@@ -31,6 +31,8 @@ export interface FleetRun {
   apply(schema: SchemaName, segment: Segment, wave: number, limit: ApplyParts['limit']): Promise<Applied>;
   /** Tells those who serve these schemas that they must know this step; resolves when all of them have heard it. */
   announce(schemas: readonly SchemaName[], step: string): Promise<void>;
+  /** Takes back what was announced and not applied. */
+  retract(schemas: readonly SchemaName[]): Promise<void>;
 }
 
 const defaultMaxFailures = 10;
@@ -80,6 +82,7 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
       await announce(segment, waiting);
       const slot = segment.kind === 'transaction' ? slots.many : slots.one;
       await Promise.all(waiting.map((course) => runSegment(course, segment, { number, slot, strict })));
+      await retract(segment, waiting);
     }
   }
 
@@ -98,6 +101,15 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
       courses.map(({ item }) => item.schema),
       first.step,
     );
+  }
+
+  /** Where it did not come after all, older builds go on serving. */
+  async function retract({ scripts }: Segment, courses: readonly Course[]): Promise<void> {
+    const [first] = scripts;
+    const without = courses.filter(({ steps }) => first !== undefined && !steps.includes(first.step));
+    if (first?.contract === true && without.length > 0) {
+      await run.retract(without.map(({ item }) => item.schema));
+    }
   }
 
   async function runSegment(

@@ -2,6 +2,7 @@ import os from 'node:os';
 import type { Clock } from '../../clock.ts';
 import { build } from '../../version.ts';
 import type { ControlDatabase, LentPool, SchemaName } from '../../db/index.ts';
+import { retractContract } from './announcement.ts';
 import { applySegment, type ApplyParts, wordsOf } from './apply.ts';
 import { runWaves } from './fleet-run.ts';
 import { type DownReport, takeBack } from './down.ts';
@@ -9,7 +10,7 @@ import { createGate, interrupted, type Stop } from './gate.ts';
 import type { Health } from './health.ts';
 import { type Journal, openJournal, type RunEvent } from './journal.ts';
 import { type Lease, takeLease } from './lease.ts';
-import { readChecksums, readFacts, readFleet } from './ledger.ts';
+import { appliedIn, readChecksums, readFacts, readFleet } from './ledger.ts';
 import { climbLadder, lockLadder, type Rung } from './lock-ladder.ts';
 import type { Migrator } from './migrator.ts';
 import { type Outline, outlineOf } from './outline.ts';
@@ -149,6 +150,10 @@ export function createRunner(options: RunnerOptions): Runner {
           ...{ database, clock, gate, journal, tally, parallel, choices, plan },
           scripts: tenant,
           announce: options.announce,
+          // Whoever has taken the lease over may be applying it.
+          retract: async (schemas) => {
+            if (!lease.lost.aborted) await retractAll(database, schemas, tenant);
+          },
           whole: (item) => migrateWhole(item, tally),
           apply: (schema, segment, wave, limit) =>
             applySegment({ ...apply, limit }, schema, segment, { run, wave }),
@@ -235,6 +240,20 @@ export function createRunner(options: RunnerOptions): Runner {
     },
     down: ({ tenants } = {}) => takeBack(options, tenants),
   };
+}
+
+async function retractAll(
+  database: ControlDatabase,
+  schemas: readonly SchemaName[],
+  scripts: readonly Script[],
+): Promise<void> {
+  const contracts = new Set(scripts.filter(({ contract }) => contract).map(({ step }) => step));
+  await database.write(async (session) => {
+    for (const schema of schemas) {
+      const applied = await appliedIn(session, schema);
+      await retractContract(session, schema, applied.findLast((step) => contracts.has(step)) ?? null);
+    }
+  });
 }
 
 function endOf(stop: Stop | undefined, failed: number, resumable: boolean): RunStatus {

@@ -9,6 +9,7 @@ import { createJobWorker, installQueue, type JobWorker } from './control/jobs/wo
 import { createTenantKeyService, type TenantKeyService } from './control/keys/service.ts';
 import { createAnnouncer } from './control/migrations/announcement.ts';
 import { createHealth } from './control/migrations/health.ts';
+import { refuseFaulty } from './control/migrations/judge.ts';
 import { createMigrator, type MigratorOptions } from './control/migrations/migrator.ts';
 import { migrationRoutes } from './control/migrations/routes.ts';
 import { createRunner, type Runner } from './control/migrations/runner.ts';
@@ -124,9 +125,9 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     }),
     rest: (tookMs, signal) => pace.rest(tookMs, signal),
     announce: createAnnouncer({ database, maxReplicaLagMs: config.MAX_REPLICA_LAG_MS }),
-    lint: async () => undefined,
+    lint: (pending) => refuseFaulty(pending, (line) => logger.warn(line)),
     installQueue: () => installQueue(adminUrl, logger),
-    ...(migrations === undefined ? {} : { ladders: migrations.ladders }),
+    ...migrations,
   });
   const jobs = createJobService(database);
   const certifier = () => createCertifier(keyFor(config, 'purge certificates'));

@@ -14,8 +14,8 @@ export interface Overrides {
   logger?: Logger;
   /** Where the migration ladders are. */
   migrationsFolder?: string;
-  /** How runs of the fleet come by their locks: replaced to see what the ladder is good for. */
-  migrations?: Required<Pick<RunnerOptions, 'ladders'>>;
+  /** How runs of the fleet come by their locks, and judge what they apply: replaced to see what that is good for. */
+  migrations?: Partial<Pick<RunnerOptions, 'ladders' | 'lint'>>;
   /** Told of every place in the work of the control plane that a crash could come after. */
   step?: Step;
   /** How the data plane remembers and chooses: replaced to see that tests notice when a protection is missing. */

@@ -157,7 +157,10 @@ function printOutline(io: Io, { schemas, pending, steps, waves }: Outline): void
       ...(contract ? ['contract'] : []),
     ];
     io.out(`\n${ladder}/${step} (${notes.join(', ')})`);
-    for (const sql of statements) io.out(`  ${sql.replaceAll(/\s+/g, ' ')}`);
+    for (const { sql, lock } of statements) {
+      io.out(`  ${sql.replaceAll(/\s+/g, ' ')}`);
+      if (lock !== 'none') io.out(`    ${lock}`);
+    }
     if (opaque !== null) io.out(`  … ${opaque}`);
   }
 }

@@ -125,7 +125,7 @@ describe('a run that is asked for over the API', () => {
       const begun = await start({ parallel: 1 });
       const second = await service.operator().post(path).send({});
       expectProblem(second, 409, 'run_under_way');
-      expect(String((second.body as { detail: string }).detail)).toContain(begun.id);
+      expect((second.body as { detail: string }).detail).toContain(begun.id);
       await until(async () => (await fleet.at('9002_two')) > 0, 'the run to be under way');
       await service.operator().post(`${path}/runs/${begun.id}/pause`).expect(202);
       await reaches(begun.id, 'paused');

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { RunEvent } from '../../src/control/migrations/journal.ts';
+import { refuseFaulty } from '../../src/control/migrations/judge.ts';
 import { command } from '../../src/control/tenants/service.ts';
 import { useDatabase } from '../support/database.ts';
 import { slugs, useFleet } from '../support/fleet.ts';
@@ -175,6 +176,37 @@ describe('a step that was edited after it had been applied', () => {
       ),
     });
     expect(await fleet.schemasWith('two')).toEqual([]);
+  });
+});
+
+describe('a step that lint objects to', () => {
+  const database = useDatabase();
+  const fleet = useFleet(database, {
+    migrations: { lint: (pending) => refuseFaulty(pending, () => undefined) },
+  });
+  const index = 'create index products_by_name_idx on products (tenant_id, name) where deleted_at is null';
+
+  it('is applied nowhere, and the message says what and where to look', async () => {
+    await fleet.onboard('t01');
+    await fleet.addStep('tenant', '9001_index', index);
+    await expect(fleet.control.runner.up()).rejects.toMatchObject({
+      code: 'migration_refused',
+      message: expect.stringMatching(
+        /^Nothing was migrated.*\nmigrations\/tenant\/9001_index: require-concurrent-index-creation: /,
+      ),
+    });
+    expect(await fleet.at('9001_index')).toBe(0);
+    expect(await database.superuser('select from control.migration_lease')).toEqual([]);
+  });
+
+  it('is applied when it says why that does not count', async () => {
+    const allowing = await fleet.older();
+    await writeFile(
+      path.join(allowing.folder, 'tenant', '9001_index.ts'),
+      `export const up = (knex) => knex.raw(${JSON.stringify(index)});
+       export const allow = { 'require-concurrent-index-creation': 'There are few products.' };\n`,
+    );
+    expect((await allowing.control.runner.up()).counts).toMatchObject({ applied: 2, failed: 0 });
   });
 });
 

@@ -31,8 +31,8 @@ export type Applied =
   | { outcome: 'applied'; steps: string[] }
   /** It was dropped since the plan was made. */
   | { outcome: 'gone' }
-  /** `note` writes it down; to be called when the run has taken it in. */
-  | { outcome: 'failed'; error: string; note: () => Promise<void> };
+  /** `steps` were applied before it; `note` writes it down; to be called when the run has taken it in. */
+  | { outcome: 'failed'; steps: string[]; error: string; note: () => Promise<void> };
 
 /** The run goes no further: it is to end, or is not ours any more. */
 export class Stopped extends Error {}
@@ -47,80 +47,86 @@ export async function applySegment(
   const { clock, signal, onRetry } = parts;
   const { lock, patient } = parts.ladders ?? { lock: lockLadder, patient: patientLadder };
   const startedMs = clock.monotonicMs();
-  let attempts = 0;
+  const steps: string[] = [];
+  let [current, attempts] = ['', 0];
   try {
-    return await climbLadder({
-      ladder: segment.kind === 'concurrent' ? patient : lock,
-      signal,
-      onRetry: (error) => onRetry?.(schema, error),
-      attempt: (rung) => {
-        attempts += 1;
-        const own = { id: of.run, wave: of.wave, attempts };
-        return parts.limit(() => applyOnce(parts, schema, segment, own, rung));
-      },
-    });
+    // Each step in a transaction of its own: what it has locked it lets go of before the next one begins.
+    for (const script of segment.scripts) {
+      [current, attempts] = [script.step, 0];
+      const done = await climbLadder({
+        ladder: segment.kind === 'concurrent' ? patient : lock,
+        signal,
+        onRetry: (error) => onRetry?.(schema, error),
+        attempt: (rung) => {
+          attempts += 1;
+          const own = { id: of.run, wave: of.wave, attempts };
+          return parts.limit(() => applyOnce(parts, schema, { kind: segment.kind, script }, own, rung));
+        },
+      });
+      if (done === 'gone') return { outcome: 'gone' };
+      if (done === 'applied') steps.push(script.step);
+    }
+    return { outcome: 'applied', steps };
   } catch (error) {
     if (error instanceof Stopped) throw error;
     if (signal.aborted) throw new Stopped((signal.reason as Error).message);
     const words = wordsOf(error);
-    const [step = ''] = segment.scripts.map((script) => script.step);
     const failure = {
-      ...{ step, error: words, durationMs: clock.monotonicMs() - startedMs },
+      ...{ step: current, error: words },
+      durationMs: clock.monotonicMs() - startedMs,
       run: { id: of.run, wave: of.wave, attempts },
     };
-    return { outcome: 'failed', error: words, note: () => note(parts, schema, failure) };
+    return { outcome: 'failed', steps, error: words, note: () => note(parts, schema, failure) };
   }
 }
+
+type Done = 'applied' | 'already' | 'gone';
 
 async function applyOnce(
   parts: ApplyParts,
   schema: SchemaName,
-  { kind, scripts }: Segment,
+  { kind, script }: { kind: Segment['kind']; script: Script },
   run: RunOf,
   rung: Rung,
-): Promise<Applied> {
+): Promise<Done> {
   const { migrator, statementTimeoutMs } = parts;
-  const pending = await migrator.inSchema(
-    schema,
-    async (work) => {
-      const left = await begin(work, schema, scripts, run);
-      if (left === undefined || kind !== 'transaction') return left;
-      for (const script of left) await work.apply(script, run);
-      return left;
-    },
-    { lockTimeoutMs: rung.timeoutMs, statementTimeoutMs },
-  );
-  if (pending === undefined) return { outcome: 'gone' };
-  if (kind !== 'transaction') {
-    for (const script of pending) {
-      if (kind === 'concurrent') await buildConcurrently(migrator, schema, script, rung);
-      else await runBackfill(parts, schema, script, rung);
-      await migrator.inSchema(schema, async (work) => {
-        const left = await begin(work, schema, [script], run);
-        if (left !== undefined && left.length > 0) await work.record(script, run);
-      });
-    }
-  }
-  return { outcome: 'applied', steps: pending.map(({ step }) => step) };
+  const limits = { lockTimeoutMs: rung.timeoutMs, statementTimeoutMs };
+  const transaction = (fn: (work: SchemaWork) => Promise<void>): Promise<Done> =>
+    migrator.inSchema(
+      schema,
+      async (work) => {
+        const standing = await begin(work, schema, script, run);
+        if (standing !== 'pending') return standing;
+        await fn(work);
+        return 'applied';
+      },
+      limits,
+    );
+  if (kind === 'transaction') return transaction((work) => work.apply(script, run));
+  const standing = await migrator.inSchema(schema, (work) => begin(work, schema, script, run), limits);
+  if (standing !== 'pending') return standing;
+  if (kind === 'concurrent') await buildConcurrently(migrator, schema, script, rung);
+  else await runBackfill(parts, schema, script, rung);
+  return transaction((work) => work.record(script, run));
 }
 
 /**
- * What is still to be applied; undefined for a schema that nobody wants any more.
+ * Whether the step is still to be applied. `gone`: nobody wants the schema any more.
  *
  * @throws Stopped; AppError unavailable; Error for a schema that is missing
  */
 async function begin(
   work: SchemaWork,
   schema: SchemaName,
-  scripts: readonly Script[],
+  { step }: Script,
   run: RunOf,
-): Promise<Script[] | undefined> {
+): Promise<'pending' | 'already' | 'gone'> {
   const { there, wanted, leased, applied, knexLocked } = await work.survey(run.id);
   if (!leased) throw new Stopped('Another runner has taken the lease over.');
-  if (!wanted) return undefined;
+  if (!wanted) return 'gone';
   if (!there) throw new Error(`The schema ${schema} is missing, though ${applied.at(-1)} was applied to it.`);
   if (knexLocked) await clearKnexLock(await work.session());
-  return scripts.filter(({ step }) => !applied.includes(step));
+  return applied.includes(step) ? 'already' : 'pending';
 }
 
 /**

@@ -134,13 +134,13 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
     if (done instanceof Stopped || done.outcome === 'gone') left.clear();
     if (done instanceof Stopped) return close(course, 'skipped', done.message);
     if (done.outcome === 'gone') return close(course, 'skipped', 'the schema is gone');
+    steps.push(...done.steps);
     if (done.outcome === 'failed') {
       left.clear();
       close(course, 'failed', done.error);
       if (strict) gate.stop('halted', `${item.schema} failed, and nobody else is to suffer it`);
       return done.note();
     }
-    steps.push(...done.steps);
     for (const { step } of segment.scripts) left.delete(step);
     if (left.size === 0) close(course, 'applied');
   }

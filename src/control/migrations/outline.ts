@@ -1,6 +1,6 @@
 import type { LadderName } from './ladder.ts';
+import { describeLocks, lockLevels } from './locks.ts';
 import type { SchemaPlan } from './plan.ts';
-import { shown } from './replay.ts';
 import type { Script } from './script.ts';
 import { type CanaryChoice, type SchemaFacts, wavesOf } from './waves.ts';
 
@@ -25,32 +25,34 @@ export interface StepOutline {
   how: 'transaction' | 'concurrent' | 'backfill';
   /** Builds that do not know it stop serving a schema before it gets it. */
   contract: boolean;
-  /** What is executed, as far as it can be known before. */
-  statements: string[];
+  /** What is executed, as far as it can be known before, and what waits for it meanwhile. */
+  statements: { sql: string; lock: string }[];
   /** Why not all of it can be known. */
   opaque: string | null;
 }
 
-export function outlineOf(
+export async function outlineOf(
   plans: readonly SchemaPlan[],
   scripts: Readonly<Record<LadderName, readonly Script[]>>,
   facts: ReadonlyMap<string, SchemaFacts>,
   canary?: CanaryChoice,
-): Outline {
+): Promise<Outline> {
   const pending = plans.filter((plan) => plan.pending.length > 0);
   const waiting = (ladder: LadderName, step: string) =>
     pending.filter((plan) => plan.ladder === ladder && plan.pending.includes(step)).length;
   const base = pending.filter(({ schema }) => schema === 'control' || schema === 'shared');
   const tenants = pending.filter((plan) => !base.includes(plan));
+  const steps: StepOutline[] = [];
+  for (const ladder of ['control', 'tenant'] as const) {
+    for (const script of scripts[ladder]) {
+      const schemas = waiting(ladder, script.step);
+      if (schemas > 0) steps.push(await stepOf(ladder, script, schemas));
+    }
+  }
   return {
     schemas: plans.length,
     pending: pending.length,
-    steps: (['control', 'tenant'] as const).flatMap((ladder) =>
-      scripts[ladder].flatMap((script) => {
-        const schemas = waiting(ladder, script.step);
-        return schemas === 0 ? [] : [stepOf(ladder, script, schemas)];
-      }),
-    ),
+    steps,
     waves: [
       ...base.map(({ schema }) => ({ name: schema, schemas: [schema] })),
       ...wavesOf(tenants, facts, canary).map(({ name, schemas }) => ({
@@ -61,15 +63,21 @@ export function outlineOf(
   };
 }
 
-function stepOf(ladder: LadderName, script: Script, schemas: number): StepOutline {
-  const { step, statements, transactional, contract, backfill, opaque = null } = script;
+async function stepOf(ladder: LadderName, script: Script, schemas: number): Promise<StepOutline> {
+  const { step, transactional, contract, backfill, opaque = null } = script;
   const rewrites =
     backfill === undefined
       ? []
-      : [`update ${backfill.table} set ${backfill.set} where ${backfill.where} -- a few rows at a time`];
+      : [
+          {
+            sql: `update ${backfill.table} set ${backfill.set} where ${backfill.where}`,
+            lock: 'the rows, a few at a time',
+          },
+        ];
+  const levels = await lockLevels(script);
   return {
     ...{ ladder, step, schemas, contract, opaque },
     how: backfill === undefined ? (transactional ? 'transaction' : 'concurrent') : 'backfill',
-    statements: [...statements.map(shown), ...rewrites],
+    statements: [...levels.map((level) => ({ sql: level.sql, lock: describeLocks(level) })), ...rewrites],
   };
 }

@@ -1,7 +1,7 @@
 import type { ClientBase } from 'pg';
 import type { SchemaName } from '../../db/index.ts';
 import { build } from '../../version.ts';
-import type { Script, Statement } from './script.ts';
+import type { Script } from './script.ts';
 
 /** Whose run it is, for the ledger. */
 export interface RunOf {
@@ -53,11 +53,6 @@ export function recordOf(schema: SchemaName, { step, checksum, contract }: Scrip
       values (${at}, ${name}, ${contract ? name : 'null'})
       on conflict (schema_name) do update set version = greatest(schema_versions.version, excluded.version),
         needs = greatest(schema_versions.needs, excluded.needs)`;
-}
-
-/** One that is shown, with its values beside it. */
-export function shown({ sql, bindings }: Statement): string {
-  return bindings.length === 0 ? sql : `${sql} -- ${JSON.stringify(bindings)}`;
 }
 
 function literal(text: string): string {

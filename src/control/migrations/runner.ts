@@ -9,6 +9,7 @@ import { type DownReport, takeBack } from './down.ts';
 import { createGate, interrupted, type Stop } from './gate.ts';
 import type { Health } from './health.ts';
 import { type Journal, openJournal, type RunEvent } from './journal.ts';
+import type { LadderName } from './ladder.ts';
 import { type Lease, takeLease } from './lease.ts';
 import { appliedIn, readChecksums, readFacts, readFleet } from './ledger.ts';
 import { climbLadder, lockLadder, type Rung } from './lock-ladder.ts';
@@ -64,7 +65,7 @@ export interface RunnerOptions {
   /** Tells those who serve these schemas that they must know this step; resolves when all of them have heard it. */
   announce: (schemas: readonly SchemaName[], step: string) => Promise<void>;
   /** Judges what is pending, before anything is done. @throws AppError migration_refused */
-  lint: (pending: readonly Script[]) => Promise<void>;
+  lint: (pending: Readonly<Record<LadderName, readonly Script[]>>) => Promise<void>;
   /** Makes the tables of the job queue, or brings them up to date; it has migrations of its own. */
   installQueue: () => Promise<void>;
   /** Instead of those of lock-ladder.ts. For tests, and to show what the ladder is good for. */
@@ -94,12 +95,13 @@ export function createRunner(options: RunnerOptions): Runner {
     const startedMs = clock.monotonicMs();
     const plans = chosen(await plan(), choices.tenants);
     const pending = await pendingScripts(plans);
-    await lint(pending);
+    // What is applied to nothing holds nobody up.
+    if (plans.some(({ version }) => version !== undefined)) await lint(pending);
     const tally = createTally(plans, choices.onProgress);
     const report = (ending: Parameters<typeof reportOf>[2]) =>
       reportOf(tally.results, clock.monotonicMs() - startedMs, ending);
     if (choices.signal?.aborted) return report({ run: undefined, ...tally.skipAll(interrupted) });
-    if (pending.length === 0) {
+    if (pending.control.length + pending.tenant.length === 0) {
       await installQueue();
       tally.upToDate();
       return report({ run: undefined, reason: undefined });
@@ -211,13 +213,15 @@ export function createRunner(options: RunnerOptions): Runner {
     );
   }
 
-  async function pendingScripts(plans: readonly SchemaPlan[]): Promise<Script[]> {
+  async function pendingScripts(plans: readonly SchemaPlan[]): Promise<Record<LadderName, Script[]>> {
     const known = await scripts();
-    const wanted = { control: new Set<string>(), tenant: new Set<string>() };
-    for (const { ladder, pending } of plans) for (const step of pending) wanted[ladder].add(step);
-    return (['control', 'tenant'] as const).flatMap((ladder) =>
-      known[ladder].filter(({ step }) => wanted[ladder].has(step)),
-    );
+    const of = (ladder: LadderName) => {
+      const wanted = new Set(
+        plans.filter((plan) => plan.ladder === ladder).flatMap(({ pending }) => pending),
+      );
+      return known[ladder].filter(({ step }) => wanted.has(step));
+    };
+    return { control: of('control'), tenant: of('tenant') };
   }
 
   async function connectionsLeft(): Promise<number> {

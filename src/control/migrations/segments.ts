@@ -1,8 +1,8 @@
 import type { Script } from './script.ts';
 
 /**
- * Steps that are applied together, everywhere in a wave, before the next ones are: what fits into a transaction; one
- * that must stay outside of any; one that rewrites rows.
+ * Steps that are applied together, everywhere in a wave, before the next ones are: those that fit
+ * into transactions; one that must stay outside of any; one that rewrites rows.
  */
 export interface Segment {
   kind: 'transaction' | 'concurrent' | 'backfill';
@@ -15,7 +15,7 @@ export function segmentsOf(scripts: readonly Script[]): Segment[] {
   for (const script of scripts) {
     const kind = kindOf(script);
     const last = segments.at(-1);
-    // The steps of a transaction are applied as a whole or not at all; what takes away is announced for itself.
+    // What takes away is announced for itself.
     if (kind === 'transaction' && last?.kind === kind && !script.contract && !last.scripts[0]?.contract) {
       last.scripts.push(script);
     } else segments.push({ kind, scripts: [script] });

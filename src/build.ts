@@ -135,6 +135,8 @@ export function build(config: Config, overrides: Overrides = {}): Tenantry {
   const control =
     config.DATABASE_ADMIN_URL === undefined ? undefined : buildControlPlane(kernel, data.directory, data);
 
+  if (control !== undefined) telemetry.watchFleet(() => control.fleet.status());
+
   let draining = false;
   const health: Health = {
     draining: () => draining,

@@ -5,6 +5,7 @@ import type { DatabaseObserver, NodeFigures, StatementFacts } from '../db/index.
 import type { Exposition } from '../http/metrics.ts';
 import type { RequestObserver } from '../http/observation.ts';
 import { databaseMetrics } from './database-metrics.ts';
+import { type FleetFigures, fleetMetrics } from './fleet-metrics.ts';
 import { nodeMetrics } from './node-metrics.ts';
 import { requestMetrics } from './request-metrics.ts';
 import { slowStatements } from './slow-statements.ts';
@@ -17,6 +18,8 @@ export interface Telemetry {
   requests(api: string): RequestObserver;
   /** From now on the figures of these nodes are shown. */
   watch(nodes: () => readonly NodeFigures[]): void;
+  /** From now on the figures of the fleet's migrations are shown. Asked once for every exposition, at most every few seconds. */
+  watchFleet(read: () => Promise<FleetFigures>): void;
   expose(): Promise<Exposition>;
 }
 
@@ -27,6 +30,9 @@ export interface TelemetryOptions {
   logger: Logger;
 }
 
+/** What is asked of the database for it is not asked more often, however many ask. */
+const fleetAgeMs = 2000;
+
 export function createTelemetry({ slowStatementMs, clock, logger }: TelemetryOptions): Telemetry {
   const registry = new Registry();
   const countRequest = requestMetrics(registry);
@@ -34,6 +40,14 @@ export function createTelemetry({ slowStatementMs, clock, logger }: TelemetryOpt
   let watched: () => readonly NodeFigures[] = () => [];
   let ofProcess = false;
   nodeMetrics(registry, () => watched());
+  let fleet: { read: () => Promise<FleetFigures>; atMs: number; figures: Promise<FleetFigures> } | undefined;
+  fleetMetrics(registry, async () => {
+    if (fleet === undefined) return undefined;
+    if (clock.monotonicMs() - fleet.atMs > fleetAgeMs) {
+      fleet = { ...fleet, atMs: clock.monotonicMs(), figures: fleet.read() };
+    }
+    return fleet.figures;
+  });
 
   const told: ((facts: StatementFacts) => void)[] = [];
   if (slowStatementMs > 0) {
@@ -52,6 +66,9 @@ export function createTelemetry({ slowStatementMs, clock, logger }: TelemetryOpt
     }),
     watch(nodes) {
       watched = nodes;
+    },
+    watchFleet(read) {
+      fleet = { read, atMs: -Infinity, figures: new Promise(() => undefined) };
     },
     async expose() {
       // They watch the event loop and the garbage collector: not where nobody asks.

@@ -141,7 +141,7 @@ describe('GET /metrics', () => {
     );
     const known = new Set([
       ...['api', 'kind', 'le', 'method', 'node', 'reason'],
-      ...['remedy', 'result', 'role', 'route', 'state', 'status'],
+      ...['outcome', 'remedy', 'result', 'role', 'route', 'standing', 'state', 'status'],
     ]);
     expect([...labels].filter((label) => !known.has(label))).toEqual([]);
   });

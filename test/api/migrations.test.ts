@@ -157,6 +157,29 @@ describe('a run that is asked for over the API', () => {
     await reaches((await start()).id, 'succeeded');
   });
 
+  it('is seen by Prometheus', async () => {
+    const figures = async () => (await service.admin().get('/metrics').expect(200)).text;
+    await fleet.addStep('tenant', '9004_four', 'alter table users add column four int');
+    await holding(database, 'lock table tenant_t01.users', async () => {
+      const { id } = await start({ parallel: 1 });
+      await until(
+        async () => (await figures()).includes('tenantry_migration_run{status="running"} 1'),
+        'the run to be seen',
+      );
+      const text = await figures();
+      expect(text).toMatch(/^tenantry_migration_schemas\{standing="pending"\} [1-4]$/m);
+      expect(text).toMatch(/^tenantry_migration_run_schemas\{outcome="waiting"\} [1-4]$/m);
+      await service.operator().post(`${path}/runs/${id}/cancel`).expect(202);
+      await reaches(id, 'cancelled');
+    });
+    await reaches((await start()).id, 'succeeded');
+    await until(
+      async () => (await figures()).includes('tenantry_migration_schemas{standing="pending"} 0'),
+      'the end to be seen',
+    );
+    expect(await figures()).not.toContain('tenantry_migration_run_schemas{');
+  });
+
   it('refuses what is not a run', async () => {
     const unknown = '00000000-0000-7000-8000-000000000000';
     for (const [method, address] of [
@@ -177,7 +200,7 @@ describe('a run that is asked for over the API', () => {
       `select action from control.audit_events where action like 'migrations.%' order by id`,
     );
     expect(rows.map(({ action }) => action.replace('migrations.', ''))).toEqual(
-      'start start pause resume cancel start start start'.split(' '),
+      'start start pause resume cancel start start start start cancel start'.split(' '),
     );
   });
 });

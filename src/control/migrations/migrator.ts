@@ -11,6 +11,7 @@ import {
 } from '../../db/index.ts';
 import { unavailable } from '../../errors.ts';
 import { build } from '../../version.ts';
+import { climbFromNothing } from './from-nothing.ts';
 import { createLadder, type Ladder, type LadderName } from './ladder.ts';
 import { recordOf, replay, type RunOf } from './replay.ts';
 import type { Script } from './script.ts';
@@ -155,10 +156,10 @@ export function createMigrator(options: MigratorOptions): Migrator {
     return {
       async createSchema({ ifMissing = false } = {}) {
         await claim(schema, await session());
-        // So that the end of a run of the fleet sees who is about to add to it.
-        await trx.raw(`select pg_advisory_xact_lock_shared(${provisioningKey})`);
-        await trx.raw(`create schema ${ifMissing ? 'if not exists ' : ''}"${schema}"`);
-        if (schema !== 'control') await trx.raw(`grant usage on schema "${schema}" to tenantry_app`);
+        const grant = schema === 'control' ? '' : `; grant usage on schema "${schema}" to tenantry_app`;
+        // The lock, so that the end of a run of the fleet sees who is about to add to it.
+        await trx.raw(`select pg_advisory_xact_lock_shared(${provisioningKey});
+          create schema ${ifMissing ? 'if not exists ' : ''}"${schema}"${grant}`);
       },
       async dropSchema() {
         const control = await session();
@@ -201,20 +202,31 @@ export function createMigrator(options: MigratorOptions): Migrator {
     };
   }
 
-  /** Until the transaction ends this runner is the only one at work in the schema. @throws AppError unavailable */
-  async function claim(schema: SchemaName, session: WriteSession): Promise<void> {
+  /**
+   * Until the transaction ends this runner is the only one at work in the schema.
+   *
+   * @returns whether no table is there
+   * @throws AppError unavailable
+   */
+  async function claim(schema: SchemaName, session: WriteSession): Promise<{ empty: boolean }> {
     // The try form: a session that waits for an advisory lock holds up CREATE INDEX CONCURRENTLY elsewhere.
-    const [lock] = await session.query<{ taken: boolean }>(
-      `select pg_try_advisory_xact_lock(hashtextextended('tenantry migrate ' || $1, 0)) as taken`,
+    const [lock] = await session.query<{ taken: boolean; empty: boolean }>(
+      `select pg_try_advisory_xact_lock(hashtextextended('tenantry migrate ' || $1, 0)) as taken,
+         not exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1) as empty`,
       [schema],
     );
     if (lock?.taken !== true) throw unavailable('Another runner is at work in this schema.');
+    return lock;
   }
 
   async function climb(trx: Knex.Transaction, schema: SchemaName, session: WriteSession): Promise<string[]> {
-    await claim(schema, session);
+    const { empty } = await claim(schema, session);
     const ladder = ladderOf(schema);
-    const scripts = new Map((await ladder.scripts()).map((script) => [script.step, script]));
+    const all = await ladder.scripts();
+    const known = empty && schema !== 'control';
+    const ahead = known ? await climbFromNothing(await connectionOf(trx), schema, all) : [];
+    if (ahead.length === all.length) return ahead;
+    const scripts = new Map(all.map((script) => [script.step, script]));
     const applied: Applied[] = [];
     for (;;) {
       const startedMs = clock.monotonicMs();
@@ -227,7 +239,7 @@ export function createMigrator(options: MigratorOptions): Migrator {
       if (schema !== 'control') await recordApplied(session, schema, entry);
     }
     if (schema === 'control') await recordControl(session, applied);
-    return applied.map(({ step }) => step);
+    return [...ahead, ...applied.map(({ step }) => step)];
   }
 
   const ladderOf = (schema: SchemaName) => ladders[schema === 'control' ? 'control' : 'tenant'];

@@ -1,4 +1,4 @@
-import type { ClientBase } from 'pg';
+import { type ClientBase, escapeLiteral } from 'pg';
 import type { SchemaName } from '../../db/index.ts';
 import { build } from '../../version.ts';
 import type { Script } from './script.ts';
@@ -25,7 +25,7 @@ export async function replay(
   let message = '';
   for (const { sql, bindings } of script.statements) {
     if (bindings.length === 0) {
-      message += `${sql};\n`;
+      message += `${sql}\n;\n`; // it may end in a comment
       continue;
     }
     if (message !== '') await client.query(message);
@@ -37,7 +37,7 @@ export async function replay(
 
 /** The rows in both ledgers, as SQL: of values that are known to be harmless, or made so. */
 export function recordOf(schema: SchemaName, { step, checksum, contract }: Script, run: RunOf): string {
-  const [name, at] = [literal(step), literal(schema)];
+  const [name, at] = [escapeLiteral(step), escapeLiteral(schema)];
   // By the clock, for the transaction began when the first step did.
   const tookMs = '(extract(epoch from clock_timestamp() - now()) * 1000)::int';
   return `
@@ -45,17 +45,12 @@ export function recordOf(schema: SchemaName, { step, checksum, contract }: Scrip
       select ${name}, coalesce(max(batch), 0) + 1, clock_timestamp() from knex_migrations;
     insert into control.migration_ledger
       (schema_name, migration, duration_ms, checksum, run, wave, attempts, build, applied_at)
-      select ${at}, ${name}, ${tookMs}, ${literal(checksum)}, ${literal(run.id)}, ${run.wave},
+      select ${at}, ${name}, ${tookMs}, ${escapeLiteral(checksum)}, ${escapeLiteral(run.id)}, ${run.wave},
         ${run.attempts} + coalesce((select attempts from control.migration_failures
-          where schema_name = ${at} and migration = ${name}), 0), ${literal(build)}, clock_timestamp();
+          where schema_name = ${at} and migration = ${name}), 0), ${escapeLiteral(build)}, clock_timestamp();
     delete from control.migration_failures where schema_name = ${at} and migration = ${name};
     insert into control.schema_versions (schema_name, version, needs)
       values (${at}, ${name}, ${contract ? name : 'null'})
       on conflict (schema_name) do update set version = greatest(schema_versions.version, excluded.version),
         needs = greatest(schema_versions.needs, excluded.needs)`;
-}
-
-function literal(text: string): string {
-  if (text.includes('\\') || text.includes('\0')) throw new RangeError('Not a name of ours');
-  return `'${text.replaceAll("'", "''")}'`;
 }

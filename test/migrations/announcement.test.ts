@@ -12,6 +12,7 @@ import { schemaName } from '../../src/db/index.ts';
 import { createTestClock } from '../support/clock.ts';
 import { withConnection } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
+import { useFleet } from '../support/fleet.ts';
 import { stepsOf } from '../support/ladders.ts';
 import { expectProblem } from '../support/problem.ts';
 import { testConfig, type TestTenant, useTenantry } from '../support/tenantry.ts';
@@ -213,5 +214,45 @@ describe('the numbers that an announcement gives to tenants', () => {
     const all = await epochs();
     expect(all.slice(-before - 1).map(({ slug }) => slug)).toContain('slipped_in');
     await database.superuser(`delete from control.tenants where slug = 'slipped_in'`);
+  });
+});
+
+describe('a run with a step that takes something away', () => {
+  const own = useDatabase();
+  const older = useTenantry(own);
+  const fleet = useFleet(own);
+
+  let tenant: TestTenant;
+  beforeAll(async () => {
+    tenant = await older.onboard('served_before', 'schema');
+  });
+  const status = async () => (await tenant.client.get('/v1/products')).status;
+  const takesAway = (step: string, column: string) =>
+    fleet.addFile('tenant', step, {
+      up: `alter table products add column ${column} text`,
+      more: 'export const contract = true;',
+    });
+  const applied = async () => (await fleet.ledger())['tenant_served_before'];
+
+  it('is taken back where the step fails', async () => {
+    await own.superuser('alter table tenant_served_before.products add column in_the_way text');
+    await takesAway('9998_fails_at_first', 'in_the_way');
+    expect(await status()).toBe(200);
+    const running = fleet.control.runner.up();
+    await until(async () => (await status()) === 503, 'it to be refused');
+    expect(await running).toMatchObject({ counts: { failed: 1 } });
+    await until(async () => (await status()) === 200, 'it to be served again');
+    await own.superuser('alter table tenant_served_before.products drop column in_the_way');
+  });
+
+  it('comes to a schema when the builds that do not know it have stopped serving it', async () => {
+    await takesAway(contract, 'what_is_needed');
+    expect(await status()).toBe(200);
+    const running = fleet.control.runner.up();
+    await until(async () => (await status()) === 503, 'it to be refused');
+    expect(await applied()).not.toContain('9998_fails_at_first');
+    expect(await running).toMatchObject({ status: 'succeeded', counts: { failed: 0 } });
+    expect(await applied()).toContain(contract);
+    expectProblem(await tenant.client.get('/v1/products'), 503, 'tenant_migrating', []);
   });
 });

@@ -1,13 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { rm } from 'node:fs/promises';
 import request from 'supertest';
 import { build, type Tenantry } from '../../src/build.ts';
 import { createTestClock } from '../support/clock.ts';
 import { withConnection } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
+import { useFleet } from '../support/fleet.ts';
 import { stepsOf } from '../support/ladders.ts';
 import { createLogLines } from '../support/log-lines.ts';
-import { longerLadder } from '../support/longer-ladder.ts';
 import { expectProblem } from '../support/problem.ts';
 import { password, testConfig, type TestTenant, useTenantry } from '../support/tenantry.ts';
 import { until } from '../support/until.ts';
@@ -155,13 +154,14 @@ describe.each(['shared', 'schema'] as const)('a tenant with isolation %s', (isol
 
 describe('beside a newer build, which knows the step', () => {
   const step = '9990_what_was_needed_goes';
+  const fleet = useFleet(database);
   let newer: Tenantry;
-  let folder: string;
   let tenant: TestTenant;
   const schema = 'tenant_rolled';
   beforeAll(async () => {
     tenant = await service.onboard('rolled', 'schema');
-    folder = await longerLadder(step);
+    await fleet.addFile('tenant', step, { more: 'export const contract = true;' });
+    const { folder } = await fleet.older();
     newer = build(testConfig(database, { DATABASE_ADMIN_URL: '' }), {
       clock,
       logger: log.logger,
@@ -169,10 +169,7 @@ describe('beside a newer build, which knows the step', () => {
     });
     await newer.start();
   });
-  afterAll(async () => {
-    await newer.stop();
-    await rm(folder, { recursive: true });
-  });
+  afterAll(() => newer.stop());
   const byTheNewer = () =>
     request(newer.tenantApp).get('/v1/products').auth(tenant.token, { type: 'bearer' });
 

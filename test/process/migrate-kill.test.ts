@@ -117,8 +117,8 @@ describe(`a runner of ${tenants} tenants that is killed at ${kills} moments (TES
     );
     expect(shapes).toEqual([{ columns: kills, indexes: kills, tables: kills }]);
     const checksums = await database.superuser(
-      `select migration from control.migration_ledger where checksum is not null group by 1
-       having count(distinct checksum) > 1`,
+      `select migration from control.migration_ledger where schema_name <> 'control'
+       group by 1 having count(distinct coalesce(checksum, '')) > 1`,
     );
     expect(checksums).toEqual([]);
   });

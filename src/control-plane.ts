@@ -8,9 +8,11 @@ import { createJobService, type JobService } from './control/jobs/service.ts';
 import { createJobWorker, installQueue, type JobWorker } from './control/jobs/worker.ts';
 import { createTenantKeyService, type TenantKeyService } from './control/keys/service.ts';
 import { createAnnouncer } from './control/migrations/announcement.ts';
+import { createDrift, type Drift } from './control/migrations/drift.ts';
 import { createHealth } from './control/migrations/health.ts';
 import { refuseFaulty } from './control/migrations/judge.ts';
 import { createMigrator, type MigratorOptions } from './control/migrations/migrator.ts';
+import { createRepairer, type Repairer } from './control/migrations/repair.ts';
 import { migrationRoutes } from './control/migrations/routes.ts';
 import { createRunner, type Runner } from './control/migrations/runner.ts';
 import { operatorRoutes } from './control/operators/routes.ts';
@@ -61,6 +63,8 @@ export interface ControlPlane {
   importer: Importer;
   runner: Runner;
   fleet: FleetService;
+  drift: Drift;
+  repairer: Repairer;
   jobs: JobService;
   /** Runs jobs in this process, once it is started. */
   worker: JobWorker;
@@ -86,11 +90,9 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     observer: telemetry.database,
     onIdleError: idleErrorLog(logger),
   });
+  const ladders = migrationsFolder === undefined ? {} : { folder: migrationsFolder };
   const openMigrator = (own: Pick<MigratorOptions, 'poolMax' | 'applicationName'> = {}) =>
-    createMigrator({
-      ...{ adminUrl, clock, ...own },
-      ...(migrationsFolder === undefined ? {} : { folder: migrationsFolder }),
-    });
+    createMigrator({ adminUrl, clock, ...own, ...ladders });
   const migrator = openMigrator();
   const told = {
     ...(directory === undefined ? {} : { directory }),
@@ -108,15 +110,15 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     maxLagMs: config.MAX_REPLICA_LAG_MS,
     clock,
   });
+  const connect = (applicationName: string) =>
+    createLentPool({
+      url: adminUrl,
+      max: 1,
+      applicationName,
+      onError: (error) => idleErrorLog(logger)(error, 'lease'),
+    });
   const runner = createRunner({
-    ...{ database, migrator, openMigrator, clock },
-    connect: (applicationName) =>
-      createLentPool({
-        url: adminUrl,
-        max: 1,
-        applicationName,
-        onError: (error) => idleErrorLog(logger)(error, 'lease'),
-      }),
+    ...{ database, migrator, openMigrator, connect, clock },
     health: createHealth({
       database,
       nodes: served && (() => served.db.nodes()),
@@ -183,6 +185,8 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     importer: buildImporter(kernel, migrator, directory),
     runner,
     fleet,
+    drift: createDrift({ database, adminUrl, clock, ...ladders }),
+    repairer: createRepairer({ database, openMigrator, connect, clock }),
     jobs,
     worker,
     async ensureOperator() {

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { Exit, exitCodes, type Io, printJson, printTable } from './io.ts';
 import { withControl } from './control.ts';
 import { downCommand } from './migrate-down.ts';
+import { driftCommand, repairCommand } from './migrate-drift.ts';
 import { lintCommand } from './migrate-lint.ts';
 import { makeCommand } from './migrate-make.ts';
 import { askCommands } from './migrate-run.ts';
@@ -18,6 +19,7 @@ export function migrateCommand(io: Io): Command {
     .option('--json', 'print JSON')
     .action(({ json }: { json?: boolean }) => status(io, json ?? false));
   for (const ask of askCommands(io)) command.addCommand(ask);
+  command.addCommand(driftCommand(io)).addCommand(repairCommand(io));
   return command.addCommand(downCommand(io)).addCommand(makeCommand(io)).addCommand(lintCommand(io));
 }
 

@@ -29,6 +29,7 @@ import { createPace } from './control/tenants/purge/pace.ts';
 import { createPurgeService, type PurgeService } from './control/tenants/purge/service.ts';
 import { tenantRoutes } from './control/tenants/routes.ts';
 import { createTenantService, type TenantService } from './control/tenants/service.ts';
+import { createWarmPool, type WarmPool } from './control/tenants/warm.ts';
 import { keyFor, tokensOf } from './credentials.ts';
 import {
   type ControlDatabase,
@@ -65,6 +66,7 @@ export interface ControlPlane {
   fleet: FleetService;
   drift: Drift;
   repairer: Repairer;
+  warm: WarmPool;
   jobs: JobService;
   /** Runs jobs in this process, once it is started. */
   worker: JobWorker;
@@ -98,10 +100,20 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     ...(directory === undefined ? {} : { directory }),
     ...(step === undefined ? {} : { step }),
   };
+  const warm = createWarmPool({
+    ...{ database, migrator, size: config.PROVISION_WARM },
+    ...(step === undefined ? {} : { step }),
+  });
+  const tendWarm = () =>
+    void warm.tend().catch((error: Error) => {
+      logger.warn({ error: error.message }, 'schemas for tenants to come could not be looked after');
+    });
+  telemetry.watchWarm(() => warm.ready());
   const tenants = createTenantService({
     database,
     migrator,
     passwords,
+    warm: { claim: warm.claim, tend: tendWarm },
     insertOwner,
     ...told,
   });
@@ -165,7 +177,10 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     clock,
     logger,
     listen: { tenantry_tenants: () => void directory?.refresh() },
-    tend: () => moves.tend(),
+    async tend() {
+      tendWarm();
+      await moves.tend();
+    },
   });
   // Commands of the CLI need no key to sign with.
   const operators = () => createOperatorService({ database, passwords, tokens: tokensOf(kernel) });
@@ -187,6 +202,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     fleet,
     drift: createDrift({ database, adminUrl, clock, ...ladders }),
     repairer: createRepairer({ database, openMigrator, connect, clock }),
+    warm,
     jobs,
     worker,
     async ensureOperator() {
@@ -222,6 +238,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     },
     async stop() {
       await worker.stop();
+      await warm.stop();
       await database.stop();
       await migrator.stop();
     },

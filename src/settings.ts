@@ -174,6 +174,12 @@ export const settings = {
     about:
       'A deleted tenant can be restored for this long, and is not purged before unless that is forced. Days.',
   },
+  PROVISION_WARM: {
+    schema: integer(0, 100),
+    default: '0',
+    about:
+      'Schemas kept ready, by all processes together, so that making a tenant of isolation schema makes no table. 0: none.',
+  },
   EXPORT_DIR: {
     schema: z.string().min(1),
     about:

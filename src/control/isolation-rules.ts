@@ -38,7 +38,8 @@ const appendOnly: readonly string[] = ['audit_events'];
 /** Functions, as `schema.name`, that run as their owner and that the application may call. */
 export const knownDefiners: readonly string[] = [];
 
-const tenantSchema = `(n.nspname = 'shared' or n.nspname like 'tenant\\_%')`;
+/** Those included that wait for a tenant: what is wrong with one is found before anybody has it. */
+const tenantSchema = `(n.nspname = 'shared' or n.nspname like 'tenant\\_%' or n.nspname like 'warm\\_%')`;
 const schemas = `pg_namespace n on ${tenantSchema} and ($1::text is null or n.nspname = $1)`;
 const named = `format('%I.%I', n.nspname, c.relname) as name`;
 const tables = `pg_class c join ${schemas} and n.oid = c.relnamespace and c.relkind in ('r', 'p')
@@ -205,6 +206,12 @@ export const databaseRules = {
           select from unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) right_on
           where has_table_privilege('${appRole}', c.oid, right_on)
             and not (n.nspname || '.' || c.relname, right_on) in (${grantPairs()}))`,
+  },
+  'tenantry_app does not come to schemas that wait for a tenant': {
+    breach: "rows could be put there before it is a tenant's: revoke usage on the schema",
+    query: `
+      select format('%I', n.nspname) as name from pg_namespace n
+      where n.nspname like 'warm\\_%' and has_schema_privilege('${appRole}', n.oid, 'usage')`,
   },
   'no view outside of tenant schemas shows rows of tenants': {
     breach: 'it reads a tenant table as its owner: make it a view with (security_invoker = true), or drop it',

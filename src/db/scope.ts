@@ -13,7 +13,7 @@ import { type Limits, serverSettings } from './limits.ts';
 declare const brand: unique symbol;
 /** A lower-case uuid. */
 export type TenantId = string & { readonly [brand]: 'TenantId' };
-/** `shared`, `control` or `tenant_<slug>`; safe between double quotes. */
+/** `shared`, `control`, `tenant_<slug>`, or `warm_<hex>`, which waits for its tenant; safe between double quotes. */
 export type SchemaName = string & { readonly [brand]: 'SchemaName' };
 
 export type Isolation = 'shared' | 'schema';
@@ -101,9 +101,11 @@ export function isUuid(text: string): boolean {
   return uuidPattern.test(text.toLowerCase());
 }
 
+const warmPattern = /^warm_[0-9a-f]{16}$/;
+
 /** @throws AppError invalid_input unless `text` names a schema that Tenantry owns. */
 export function schemaName(text: string): SchemaName {
-  const known = text === 'shared' || text === 'control';
+  const known = text === 'shared' || text === 'control' || warmPattern.test(text);
   if (!known && !(text.startsWith('tenant_') && slugPattern.test(text.slice('tenant_'.length)))) {
     throw new AppError('invalid_input', 'This is not the name of a schema of a tenant.');
   }

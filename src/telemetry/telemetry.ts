@@ -10,6 +10,7 @@ import { nodeMetrics } from './node-metrics.ts';
 import { requestMetrics } from './request-metrics.ts';
 import { slowStatements } from './slow-statements.ts';
 import { createTracing } from './tracing.ts';
+import { warmMetrics } from './warm-metrics.ts';
 
 /** What can be seen of a process: figures for Prometheus, spans for OpenTelemetry, lines for what was slow. */
 export interface Telemetry {
@@ -20,6 +21,8 @@ export interface Telemetry {
   watch(nodes: () => readonly NodeFigures[]): void;
   /** From now on the figures of the fleet's migrations are shown. Asked once for every exposition, at most every few seconds. */
   watchFleet(read: () => Promise<FleetFigures>): void;
+  /** From now on it is shown how many schemas wait for a tenant; undefined when that is not known. */
+  watchWarm(ready: () => number | undefined): void;
   expose(): Promise<Exposition>;
 }
 
@@ -70,6 +73,7 @@ export function createTelemetry({ slowStatementMs, clock, logger }: TelemetryOpt
     watchFleet(read) {
       fleet = { read, atMs: -Infinity, figures: new Promise(() => undefined) };
     },
+    watchWarm: (ready) => warmMetrics(registry, ready),
     async expose() {
       // They watch the event loop and the garbage collector: not where nobody asks.
       if (!ofProcess) collectDefaultMetrics({ register: registry });

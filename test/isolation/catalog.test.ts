@@ -4,19 +4,33 @@ import { catalogOutline } from '../support/catalog.ts';
 import { withConnection } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { useTenantry } from '../support/tenantry.ts';
+import { withTurn } from '../support/warm.ts';
 import { controlTables, tenantTables } from './registry.ts';
 
 /** The rules are those of `tenantry doctor --rls`; each is seen broken below, and told by the command in cli/. */
 const database = useDatabase();
-const service = useTenantry(database);
+const service = useTenantry(database, { env: { PROVISION_WARM: '1' } });
 const ownSchema = 'tenant_catalog';
+const givenSchema = 'tenant_given';
+/** The one that waits for a tenant. */
+const waiting = async () => {
+  const [one] = await namesOf('select schema_name as name from control.warm_schemas');
+  return one ?? 'none';
+};
 type Rule = keyof typeof isolationRules;
 const rules = Object.keys(isolationRules) as Rule[];
 type DatabaseRule = keyof typeof databaseRules;
 const wholeRules = Object.keys(databaseRules) as DatabaseRule[];
 
 beforeAll(async () => {
-  await service.onboard('catalog', 'schema');
+  await withTurn(database, () => service.onboard('catalog', 'schema'));
+  await service.tenantry.control?.warm.tend();
+  const oid = async (schema: string) =>
+    namesOf('select oid::text as name from pg_namespace where nspname = $1', [schema]);
+  const before = await oid(await waiting());
+  await service.onboard('given', 'schema');
+  expect(await oid(givenSchema)).toEqual(before);
+  await service.tenantry.control?.warm.tend();
 });
 
 async function namesOf(query: string, values: unknown[] = []): Promise<string[]> {
@@ -24,13 +38,20 @@ async function namesOf(query: string, values: unknown[] = []): Promise<string[]>
 }
 const broken = (rule: Rule, schema: string) => namesOf(isolationRules[rule].query, [schema]);
 
-describe.each(['shared', ownSchema])('in the schema %s', (schema) => {
+const places = {
+  shared: () => 'shared',
+  'of a tenant': () => ownSchema,
+  'that a tenant was given': () => givenSchema,
+  'that waits for a tenant': waiting,
+};
+
+describe.each(Object.entries(places))('in the schema %s', (_place, schema) => {
   it.each(rules)('%s', async (rule) => {
-    expect(await broken(rule, schema)).toEqual([]);
+    expect(await broken(rule, await schema())).toEqual([]);
   });
 
   it('every table stands in the registry, from which the other tests are made', async () => {
-    expect(await tablesOf(schema)).toEqual(Object.keys(tenantTables).toSorted());
+    expect(await tablesOf(await schema())).toEqual(Object.keys(tenantTables).toSorted());
   });
 });
 
@@ -69,6 +90,7 @@ it('the schema of a tenant has the tables, columns, indexes, constraints, polici
   const shared = await outline('shared');
   expect(shared.filter((line) => line.startsWith('column products.')).length).toBeGreaterThan(5);
   expect(await outline(ownSchema)).toEqual(shared);
+  expect(await outline(givenSchema)).toEqual(shared);
 });
 
 describe('the check itself', () => {
@@ -199,6 +221,16 @@ describe('the check itself', () => {
       'tenantry_app has no rights outside of tenant schemas but those it needs',
       'grant update on control.tenant_directory to public',
       'control.tenant_directory',
+    ],
+    [
+      'tenantry_app does not come to schemas that wait for a tenant',
+      'create schema warm_faulty; grant usage on schema warm_faulty to tenantry_app',
+      'warm_faulty',
+    ],
+    [
+      'row level security is enabled and forced',
+      'create schema warm_faulty; create table warm_faulty.products (id int)',
+      'warm_faulty.products',
     ],
     [
       'no view outside of tenant schemas shows rows of tenants',

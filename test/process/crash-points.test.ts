@@ -6,6 +6,7 @@ import { certificateOf, deleteLongAgo, ended, rowsByTable } from '../support/pur
 import { othersRows } from '../support/rows.ts';
 import { password, startTenantry, testSecret, useTenantry } from '../support/tenantry.ts';
 import { until } from '../support/until.ts';
+import { settle } from '../support/warm.ts';
 
 jest.setTimeout(60_000);
 
@@ -13,31 +14,40 @@ const database = useDatabase();
 const service = useTenantry(database);
 afterEach(killChildren);
 
-const process = (step: string, ...args: string[]): Child =>
+const process = (step: string, ...args: string[]): Child => processWith({}, step, ...args);
+const processWith = (env: Record<string, string>, step: string, ...args: string[]): Child =>
   start(built('test/support/step-process.ts'), [step, ...args], {
     cwd: repository,
-    env: { ...database.env(), JWT_SECRET: testSecret, BCRYPT_COST: '4' },
+    env: { ...database.env(), JWT_SECRET: testSecret, BCRYPT_COST: '4', ...env },
   });
 const steps = (child: Child) => child.stdout().trim().split('\n');
 
-/** Schemas of tenants that no tenant has, and the other way round. */
+/** Schemas that no tenant has and that wait for none, and the other way round; and ledgers of schemas that are not there. */
 const orphans = () =>
   database.superuser(
-    `select nspname, schema_name from (select nspname from pg_namespace where nspname like 'tenant\\_%') n
-     full join (select schema_name from control.tenants where isolation = 'schema' and status <> 'purged') t
+    `select nspname, schema_name from (
+       select nspname from pg_namespace where nspname like 'tenant\\_%' or nspname like 'warm\\_%') n
+     full join (
+       select schema_name from control.tenants where isolation = 'schema' and status <> 'purged'
+       union all select schema_name from control.warm_schemas) t
        on nspname = schema_name
-     where nspname is null or schema_name is null`,
+     where nspname is null or schema_name is null
+     union all
+     select null, schema_name from (
+       select schema_name from control.migration_ledger union select schema_name from control.schema_versions) l
+     where to_regnamespace(quote_ident(schema_name)) is null`,
   );
 
+const input = (slug: string, isolation: 'shared' | 'schema') => ({
+  slug,
+  name: slug,
+  isolation,
+  owner: { email: 'owner@steps.test', password },
+  limits: {},
+});
+const request = (slug: string) => ({ principal: 'o', route: 'POST /tenants', key: slug, digest: 'd' });
+
 describe('making a tenant, killed after any of its steps', () => {
-  const input = (slug: string, isolation: 'shared' | 'schema') => ({
-    slug,
-    name: slug,
-    isolation,
-    owner: { email: 'owner@steps.test', password },
-    limits: {},
-  });
-  const request = (slug: string) => ({ principal: 'o', route: 'POST /tenants', key: slug, digest: 'd' });
   const create = (step: string, slug: string, isolation: 'shared' | 'schema') => {
     const json = JSON.stringify({ input: input(slug, isolation), request: request(slug) });
     return process(step, 'create', json);
@@ -87,6 +97,102 @@ describe('making a tenant, killed after any of its steps', () => {
       expect(await database.superuser(told, [rows[0]?.id])).toHaveLength(1);
       expect(await orphans()).toEqual([]);
       await service.login(slug, 'owner@steps.test', password);
+    },
+  );
+});
+
+describe('schemas that wait for a tenant', () => {
+  const env = { PROVISION_WARM: '2' };
+  const waiting = async () =>
+    (
+      await database.superuser<{ oid: string }>(
+        `select n.oid::text from control.warm_schemas join pg_namespace n on nspname = schema_name order by 1`,
+      )
+    ).map(({ oid }) => oid);
+  const tend = async (step: string, size = '2') => {
+    const child = processWith({ PROVISION_WARM: size }, step, 'tend');
+    await child.ended();
+    return steps(child);
+  };
+  /** A runner that was killed may hold its locks for half a second. */
+  const untilWaiting = (count: number, size = String(count)) =>
+    until(
+      async () => {
+        await settle(database);
+        await tend('none', size);
+        return (await waiting()).length === count;
+      },
+      `${count} to wait`,
+      20_000,
+    );
+  const making = ['warm: a schema is made', 'warm: it waits'];
+  const dropping = ['warm: one is not offered any more', 'warm: one is dropped'];
+
+  it('are made and dropped in these steps', async () => {
+    expect(await tend('none')).toEqual([...making, ...making]);
+    await settle(database);
+    expect(await tend('none', '0')).toEqual([...dropping, ...dropping]);
+  });
+
+  it.each(making)('killed at "%s": nothing is left of it', async (step) => {
+    expect((await tend(step)).at(-1)).toBe(step);
+    expect(await waiting()).toEqual([]);
+    expect(await orphans()).toEqual([]);
+    await untilWaiting(2);
+    expect(await orphans()).toEqual([]);
+    await untilWaiting(0);
+  });
+
+  it.each(dropping)('killed at "%s": it waits as before', async (step) => {
+    await untilWaiting(2);
+    const before = await waiting();
+    await settle(database);
+    expect((await tend(step, '0')).at(-1)).toBe(step);
+    expect(await waiting()).toEqual(before);
+    expect(await orphans()).toEqual([]);
+    await untilWaiting(0);
+    expect(await orphans()).toEqual([]);
+  });
+
+  const giving = [
+    ...['create: the row is there', 'create: a schema that waited is its own'],
+    ...['create: the owner is there', 'create: committed'],
+  ];
+
+  it.each(giving)(
+    'given to a tenant by a process that is killed at "%s": given, or waiting',
+    async (step) => {
+      await untilWaiting(2);
+      const before = await waiting();
+      const slug = `given-${giving.indexOf(step)}`;
+      const json = JSON.stringify({ input: input(slug, 'schema'), request: request(slug) });
+      const child = processWith(env, step, 'create', json);
+      await child.ended();
+      expect(steps(child)).toEqual(giving.slice(0, giving.indexOf(step) + 1));
+      const committed = step === 'create: committed';
+      const after = await waiting();
+      expect(after).toHaveLength(committed ? 1 : 2);
+      expect(before).toEqual(expect.arrayContaining(after));
+      expect(await orphans()).toEqual([]);
+
+      let again: Child | undefined;
+      await until(
+        async () => {
+          again = processWith(env, 'none', 'create', json);
+          return (await again.ended()).code === 0;
+        },
+        'the repetition to succeed',
+        20_000,
+      );
+      expect(steps(again ?? child).includes('create: a schema that waited is its own')).toBe(!committed);
+      const own = await database.superuser<{ oid: string }>(
+        `select oid::text from pg_namespace where nspname = $1`,
+        [`tenant_${slug}`],
+      );
+      expect(before).toContain(own[0]?.oid);
+      expect(await orphans()).toEqual([]);
+      await service.login(slug, 'owner@steps.test', password);
+      await untilWaiting(0);
     },
   );
 });

@@ -6,7 +6,7 @@ import type { CreateTenant } from '../../src/control/tenants/schema.ts';
 
 /**
  * A process that dies, by SIGKILL, at a named step. argv: the step, and what it does: `create` with the input and the
- * request as JSON, or `work`, which runs jobs. Its steps are told on stdout, so that a test can list them.
+ * request as JSON, `tend`, which looks after schemas that wait, or `work`, which runs jobs. Its steps are told on stdout, so that a test can list them.
  */
 const [, , fatal = '', task = '', json = ''] = process.argv;
 const config = loadConfig(process.env, 'manage');
@@ -22,5 +22,8 @@ const control = buildControlPlane(
 if (task === 'create') {
   const { input, request } = JSON.parse(json) as { input: CreateTenant; request: IdempotentRequest };
   await control.tenants.createOnce(input, request);
+  await control.stop();
+} else if (task === 'tend') {
+  await control.warm.tend();
   await control.stop();
 } else control.worker.start();

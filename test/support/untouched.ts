@@ -18,7 +18,7 @@ async function fingerprint(
         'select count(*) as rows, md5(string_agg(t::text, chr(10) order by t::text)) as digest from %I.%I t',
         schemaname, tablename), false, true, '')::text as digest
     from pg_tables
-    where (schemaname in ('control', 'shared') or schemaname like 'tenant\\_%')
+    where (schemaname in ('control', 'shared') or schemaname like 'tenant\\_%' or schemaname like 'warm\\_%')
       ${butEvents ? `and tablename <> 'audit_events'` : ''} order by 1`);
   return Object.fromEntries(rows.map(({ name, digest }) => [name, digest]));
 }

@@ -36,6 +36,15 @@ describe('names that reach SQL as text', () => {
     },
   );
 
+  it('a schema that waits for a tenant has a name that no tenant can have', () => {
+    const name = 'warm_0123456789abcdef';
+    expect(schemaName(name)).toBe(name);
+    expect(schemaOf('schema', name)).not.toBe(name);
+    for (const other of ['warm_', 'warm_0123456789ABCDEF', `${name}0`, 'warm_acme', `${name}"; --`]) {
+      expect(() => schemaName(other)).toThrow('not the name of a schema');
+    }
+  });
+
   it('a tenant id is a uuid, in lower case', () => {
     expect(tenantId('A0000000-0000-7000-8000-00000000000F')).toBe('a0000000-0000-7000-8000-00000000000f');
     expect(() => tenantId("' or true --")).toThrow('A tenant id is a uuid');

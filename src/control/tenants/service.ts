@@ -28,6 +28,7 @@ import {
   updateTenant,
 } from './repository.ts';
 import type { CreateTenant, PatchTenant, TenantView } from './schema.ts';
+import type { WarmPool } from './warm.ts';
 
 export interface TenantService {
   /**
@@ -74,6 +75,8 @@ export interface TenantServiceParts {
   passwords: Passwords;
   /** Told that tenants have changed; absent where no data plane is served. */
   directory?: Directory;
+  /** Schemas that are ready, and told when one may be missing; without it each tenant's is made. */
+  warm?: Pick<WarmPool, 'claim'> & { tend(): void };
   /** Makes the first user of a tenant; the users' own room knows how. */
   insertOwner: (session: WriteSession, owner: { email: string; passwordHash: string }) => Promise<void>;
   /** Told of every step that a crash could come after. For tests. */
@@ -87,7 +90,7 @@ export type Step = (name: string) => Promise<void> | void;
 export const command: Author = { actor: { kind: 'platform', id: 'cli' } };
 
 export function createTenantService(parts: TenantServiceParts): TenantService {
-  const { database, migrator, passwords, directory, insertOwner, step = () => undefined } = parts;
+  const { database, migrator, passwords, directory, warm, insertOwner, step = () => undefined } = parts;
 
   async function make(
     input: CreateTenant,
@@ -107,7 +110,9 @@ export function createTenantService(parts: TenantServiceParts): TenantService {
       if (ended !== undefined) return { tenant: ended.body as TenantView, again: true };
       await insertTenant(await work.session(), tenant, input);
       await step('create: the row is there');
-      if (isolation === 'schema') {
+      if (isolation === 'schema' && (await warm?.claim(work, tenant.schema)) === true) {
+        await step('create: a schema that waited is its own');
+      } else if (isolation === 'schema') {
         await work.createSchema();
         await step('create: the schema is there');
         await work.climb();
@@ -130,6 +135,7 @@ export function createTenantService(parts: TenantServiceParts): TenantService {
     });
     await step('create: committed');
     await directory?.refresh();
+    if (isolation === 'schema') warm?.tend();
     return made;
   }
 

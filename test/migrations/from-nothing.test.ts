@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import createKnex, { type Knex } from 'knex';
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -9,6 +8,7 @@ import { createLadder } from '../../src/control/migrations/ladder.ts';
 import { createMigrator, type Migrator } from '../../src/control/migrations/migrator.ts';
 import { schemaName } from '../../src/db/index.ts';
 import { build } from '../../src/version.ts';
+import { contentOf, knexRows, withKnex } from '../support/content.ts';
 import { useDatabase } from '../support/database.ts';
 
 const database = useDatabase();
@@ -49,67 +49,6 @@ const make = (migrator: Migrator, name: string) =>
     return work.climb();
   });
 
-async function withKnex<T>(schema: string, folder: string, fn: (knex: Knex) => Promise<T>): Promise<T> {
-  const knex = createKnex({
-    client: 'pg',
-    connection: adminUrl(),
-    searchPath: [schema],
-    pool: { min: 0, max: 1 },
-    migrations: { schemaName: schema, migrationSource: createLadder('tenant', folder).source },
-  });
-  try {
-    return await fn(knex);
-  } finally {
-    await knex.destroy();
-  }
-}
-
-/** All that is in a schema, knex's tables and sequences included, without its name. */
-async function contentOf(schema: string): Promise<string[]> {
-  const rows = await database.superuser<{ line: string }>(
-    `with relation as (select c.* from pg_class c where c.relnamespace = $1::text::regnamespace)
-     select replace(line, quote_ident($1::text) || '.', '') as line from (
-       select format('%s %s persistence=%s options=%s rls=%s forced=%s owner=%s grants=%s', relkind, relname,
-         relpersistence, reloptions, relrowsecurity, relforcerowsecurity, relowner::regrole, relacl) as line
-       from relation
-       union all
-       select format('column %s.%s no. %s %s null=%s default=%s identity=%s collation=%s storage=%s', r.relname,
-         a.attname, a.attnum, format_type(a.atttypid, a.atttypmod), not a.attnotnull,
-         pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attcollation, a.attstorage)
-       from relation r join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
-         left join pg_attrdef d on d.adrelid = r.oid and d.adnum = a.attnum
-       union all
-       select format('sequence %s %s %s %s', r.relname, s.seqtypid::regtype, s.seqstart, s.seqmax)
-       from relation r join pg_sequence s on s.seqrelid = r.oid
-       union all
-       select format('owned %s by %s.%s', r.relname, o.relname, d.refobjsubid)
-       from relation r join pg_depend d on d.objid = r.oid and d.deptype = 'a' join pg_class o on o.oid = d.refobjid
-       where r.relkind = 'S'
-       union all
-       select format('constraint %s %s %s', r.relname, k.conname, pg_get_constraintdef(k.oid))
-       from relation r join pg_constraint k on k.conrelid = r.oid
-       union all
-       select format('index %s valid=%s', pg_get_indexdef(i.indexrelid), i.indisvalid)
-       from relation r join pg_index i on i.indrelid = r.oid
-       union all
-       select format('policy %s %s %s %s', r.relname, p.polname, pg_get_expr(p.polqual, p.polrelid),
-         pg_get_expr(p.polwithcheck, p.polrelid))
-       from relation r join pg_policy p on p.polrelid = r.oid
-       union all
-       select format('schema owner=%s grants=%s', nspowner::regrole, nspacl) from pg_namespace where nspname = $1::text
-     ) content order by line collate "C"`,
-    [schema],
-  );
-  return rows.map(({ line }) => line);
-}
-
-const knexRows = async (schema: string) => ({
-  steps: await database.superuser(
-    `select id, name, batch, migration_time is not null as timed from "${schema}".knex_migrations order by id`,
-  ),
-  lock: await database.superuser(`select index, is_locked from "${schema}".knex_migrations_lock`),
-});
-
 interface LedgerRow {
   migration: string;
   duration_ms: number;
@@ -132,19 +71,19 @@ describe('a schema that is made from nothing', () => {
     await database.superuser(`create schema tenant_knexed authorization tenantry_owner;
       grant usage on schema tenant_knexed to tenantry_app`);
     const { tenant: steps } = await migrator.steps();
-    await withKnex('tenant_knexed', migrator.folder, async (knex) => {
-      for (const _step of steps) await knex.migrate.up();
+    await withKnex(database, 'tenant_knexed', migrator.folder, async (knex) => {
+      for (let n = 0; n < steps.length; n += 1) await knex.migrate.up();
     });
-    const content = await contentOf('tenant_known');
-    expect(content).toContainEqual(expect.stringMatching(/^column knex_migrations\.migration_time /));
-    expect(content).toEqual(await contentOf('tenant_knexed'));
-    expect(await knexRows('tenant_known')).toEqual(await knexRows('tenant_knexed'));
+    const made = await contentOf(database, 'tenant_known');
+    expect(made).toContainEqual(expect.stringMatching(/^column knex_migrations\.migration_time /));
+    expect(made).toEqual(await contentOf(database, 'tenant_knexed'));
+    expect(await knexRows(database, 'tenant_known')).toEqual(await knexRows(database, 'tenant_knexed'));
   });
 
   it('has nothing to do for knex, which goes down and up from there', async () => {
-    const before = await contentOf('tenant_known');
+    const before = await contentOf(database, 'tenant_known');
     const { tenant: steps } = await migrator.steps();
-    await withKnex('tenant_known', migrator.folder, async (knex) => {
+    await withKnex(database, 'tenant_known', migrator.folder, async (knex) => {
       const [done, pending] = (await knex.migrate.list()) as [{ name: string }[], unknown[]];
       expect(done.map(({ name }) => name)).toEqual(steps);
       expect(pending).toEqual([]);
@@ -153,7 +92,7 @@ describe('a schema that is made from nothing', () => {
       expect(await knex.migrate.down()).toEqual([steps.length, [steps.at(-1)]]);
       expect(await knex.migrate.latest()).toEqual([steps.length, [steps.at(-1)]]);
     });
-    expect(columnNumbersAside(await contentOf('tenant_known'))).toEqual(columnNumbersAside(before));
+    expect(columnNumbersAside(await contentOf(database, 'tenant_known'))).toEqual(columnNumbersAside(before));
   });
 
   it('stands in the central ledger with sums and build, and is known to the data plane by its version', async () => {
@@ -183,8 +122,8 @@ describe('a schema that is made from nothing', () => {
 });
 
 /** A column that was taken away and added again has another number. */
-function columnNumbersAside(content: string[]): string[] {
-  return content.map((line) => line.replace(/ no\. \d+ /, ' ')).toSorted();
+function columnNumbersAside(lines: string[]): string[] {
+  return lines.map((line) => line.replace(/ no\. \d+ /, ' ')).toSorted();
 }
 
 describe('steps of every kind, from nothing', () => {
@@ -203,7 +142,7 @@ describe('steps of every kind, from nothing', () => {
       `select obj_description('tenant_texts.several'::regclass) as comment, tenant_texts.answer()`,
     );
     expect(several).toEqual({ comment: `it's; one -- two`, answer: 42 });
-    expect((await contentOf('tenant_texts')).join('\n')).toContain(`((tags ? 'x'::text))`);
+    expect((await contentOf(database, 'tenant_texts')).join('\n')).toContain(`((tags ? 'x'::text))`);
   });
 
   it('that build indexes concurrently build them in the transaction, since nobody is there', async () => {
@@ -219,11 +158,13 @@ describe('steps of every kind, from nothing', () => {
         )}`,
     });
     expect(await make(migrator, 'tenant_concurrent')).toContain('9001_concurrent');
-    const content = (await contentOf('tenant_concurrent')).filter((line) => /stock_idx|one_idx/.test(line));
-    expect(content).toContain(
+    const indexes = (await contentOf(database, 'tenant_concurrent')).filter((line) =>
+      /stock_idx|one_idx/.test(line),
+    );
+    expect(indexes).toContain(
       'index CREATE INDEX products_stock_idx ON products USING btree (stock) valid=t',
     );
-    expect(content.join('\n')).not.toContain('one_idx');
+    expect(indexes.join('\n')).not.toContain('one_idx');
   });
 
   it('that ask the database, or have values of their own, are left to knex, with all that follow', async () => {
@@ -236,7 +177,7 @@ describe('steps of every kind, from nothing', () => {
     const steps = await make(migrator, 'tenant_asked');
     const { tenant: all } = await migrator.steps();
     expect(steps).toEqual(all);
-    const knexed = await knexRows('tenant_asked');
+    const knexed = await knexRows(database, 'tenant_asked');
     expect(knexed.steps).toEqual(
       all.map((name, index) => ({ id: index + 1, name, batch: index + 1, timed: true })),
     );

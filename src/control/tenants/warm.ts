@@ -74,8 +74,8 @@ export function createWarmPool(options: WarmPoolOptions): WarmPool {
   }
 
   async function tendAll(): Promise<void> {
-    while (!stopped) {
-      const task = await database.read(look);
+    for (;;) {
+      const task = stopped ? undefined : await database.read(look);
       if (task === undefined || stopped) return;
       const done = 'drop' in task ? await drop(task.drop) : await make();
       if (!done) return;

@@ -25,11 +25,14 @@ interface Actors {
 /**
  * Readers and writers of a tenant over HTTP, as fast as they are answered, for the length of `fn`. Whatever happens:
  * every answer is an answer, a refusal says when to come again, and a writer finds what it has just written.
+ *
+ * @param heir is asked in the end for all that has been written
  */
 export async function underTraffic(
   service: TestTenantry,
   tenant: TestTenant,
   fn: (traffic: Traffic) => Promise<void>,
+  heir = service,
 ): Promise<Traffic> {
   const token = await readerToken(service, tenant);
   const over = new AbortController();
@@ -84,8 +87,11 @@ export async function underTraffic(
       over.abort();
       await Promise.all(working);
     }
+  });
+  await onPort(heir.tenantry.tenantApp, async (baseUrl) => {
+    const client = clientWithToken(baseUrl, tenant.token);
     for (const path of traffic.written) {
-      const { status } = await actors.writer.get(path);
+      const { status } = await client.get(path);
       expect({ path, status }).toEqual({ path, status: 200 });
     }
   });

@@ -159,7 +159,7 @@ function printOutline(io: Io, { schemas, pending, steps, waves }: Outline): void
     io.out(`\n${ladder}/${step} (${notes.join(', ')})`);
     for (const { sql, lock } of statements) {
       io.out(`  ${sql.replaceAll(/\s+/g, ' ')}`);
-      if (lock !== 'none') io.out(`    ${lock}`);
+      if (lock !== null) io.out(`    ${lock}`);
     }
     if (opaque !== null) io.out(`  … ${opaque}`);
   }

@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import path from 'node:path';
 import type { Knex } from 'knex';
@@ -14,7 +14,7 @@ export interface Ladder {
   name: LadderName;
   /** Names in order, without the ending: the same from source and from the build. */
   steps(): Promise<string[]>;
-  /** What the steps would execute, in order. Found out once. */
+  /** What the steps would execute, in order. Found out once, as long as the files stay as they are. */
   scripts(): Promise<readonly Script[]>;
   /** For knex's migrator. */
   source: Knex.MigrationSource<string>;
@@ -50,17 +50,26 @@ export function createLadder(name: LadderName, folder: string = migrationsFolder
 
   const steps = async () => [...(await files()).keys()];
 
-  async function load(step: string): Promise<MigrationFile> {
+  async function fileOf(step: string): Promise<{ url: URL; changedMs: number }> {
     const file = (await files()).get(step);
     if (file === undefined) throw new Error(`There is no migration ${step} in ${directory}`);
-    return (await import(pathToFileURL(file).href)) as MigrationFile;
+    const { mtimeMs } = await stat(file);
+    const url = pathToFileURL(file);
+    // A module is read once for each URL: whoever writes a migration beside `npm run dev` changes it more often.
+    url.searchParams.set('changed', String(mtimeMs));
+    return { url, changedMs: mtimeMs };
   }
 
-  const found = new Map<string, Script>();
+  const load = async (step: string) => (await import((await fileOf(step)).url.href)) as MigrationFile;
+
+  const found = new Map<string, { script: Script; changedMs: number }>();
   async function script(step: string): Promise<Script> {
-    const known = found.get(step) ?? (await scriptOf(step, await load(step)));
-    found.set(step, known);
-    return known;
+    const { changedMs } = await fileOf(step);
+    const known = found.get(step);
+    if (known?.changedMs === changedMs) return known.script;
+    const made = await scriptOf(step, await load(step));
+    found.set(step, { script: made, changedMs });
+    return made;
   }
 
   return {

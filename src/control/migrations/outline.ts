@@ -1,5 +1,5 @@
 import type { LadderName } from './ladder.ts';
-import { describeLocks, lockLevels } from './locks.ts';
+import { describeLocks, lockLevels, type StatementLocks } from './locks.ts';
 import type { SchemaPlan } from './plan.ts';
 import type { Script } from './script.ts';
 import { type CanaryChoice, type SchemaFacts, wavesOf } from './waves.ts';
@@ -25,8 +25,8 @@ export interface StepOutline {
   how: 'transaction' | 'concurrent' | 'backfill';
   /** Builds that do not know it stop serving a schema before it gets it. */
   contract: boolean;
-  /** What is executed, as far as it can be known before, and what waits for it meanwhile. */
-  statements: { sql: string; lock: string }[];
+  /** What is executed, as far as it can be known before, and which lock on tables in use it takes, in words. */
+  statements: { sql: string; lock: string | null }[];
   /** Why not all of it can be known. */
   opaque: string | null;
 }
@@ -78,6 +78,11 @@ async function stepOf(ladder: LadderName, script: Script, schemas: number): Prom
   return {
     ...{ ladder, step, schemas, contract, opaque },
     how: backfill === undefined ? (transactional ? 'transaction' : 'concurrent') : 'backfill',
-    statements: [...levels.map((level) => ({ sql: level.sql, lock: describeLocks(level) })), ...rewrites],
+    statements: [...levels.map(lockedBy), ...rewrites],
   };
 }
+
+const lockedBy = (level: StatementLocks) => ({
+  sql: level.sql,
+  lock: level.mode === 'none' ? null : describeLocks(level),
+});

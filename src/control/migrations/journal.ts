@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock.ts';
 import type { ControlDatabase } from '../../db/index.ts';
 import type { RunReport, SchemaResult } from './report.ts';
 import { addEvents, lastEvent, type Progress, type RunStatus, saveProgress, setStatus } from './runs.ts';
@@ -28,12 +29,12 @@ const flushMs = 250;
 const batch = 500;
 
 export async function openJournal(
-  database: ControlDatabase,
+  { database, clock }: { database: ControlDatabase; clock: Clock },
   run: string,
   onEvent: ((event: RunEvent) => void) | undefined,
 ): Promise<Journal> {
   let seq = await database.read((session) => lastEvent(session, run));
-  const waiting: { seq: number; event: RunEvent }[] = [];
+  const waiting: { seq: number; atMs: number; event: RunEvent }[] = [];
   let progress: Progress | undefined;
   let flushing: Promise<void> | undefined;
 
@@ -64,7 +65,7 @@ export async function openJournal(
     tell(event) {
       onEvent?.(event);
       seq += 1;
-      waiting.push({ seq, event });
+      waiting.push({ seq, atMs: clock.nowMs(), event });
     },
     progress(latest) {
       progress = latest;

@@ -134,7 +134,7 @@ export function createRunner(options: RunnerOptions): Runner {
       return { run, ...tally.skipAll('the run had ended before'), stopped: 'cancelled' };
     }
     const parallel = Math.min(choices.parallel ?? defaultParallel, await connectionsLeft());
-    const journal = await openJournal(database, run, choices.onEvent);
+    const journal = await openJournal(options, run, choices.onEvent);
     const own = openMigrator({ poolMax: parallel + 1, applicationName: lease.applicationName });
     const gate = createGate({ ...options, lease, journal, signal: choices.signal });
     const apply: ApplyParts = {

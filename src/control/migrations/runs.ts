@@ -183,13 +183,19 @@ export interface KeptEvent {
 export async function addEvents(
   session: WriteSession,
   run: string,
-  events: readonly { seq: number; event: object }[],
+  events: readonly { seq: number; atMs: number; event: object }[],
 ): Promise<void> {
   await session.query(
-    `insert into control.migration_events (run, seq, event)
-     select $1, seq, event from unnest($2::bigint[], $3::jsonb[]) as e (seq, event)
+    `insert into control.migration_events (run, seq, at, event)
+     select $1, seq, to_timestamp(at / 1000), event
+     from unnest($2::bigint[], $3::float8[], $4::jsonb[]) as e (seq, at, event)
      on conflict do nothing`,
-    [run, events.map(({ seq }) => seq), events.map(({ event }) => JSON.stringify(event))],
+    [
+      run,
+      events.map(({ seq }) => seq),
+      events.map(({ atMs }) => atMs),
+      events.map(({ event }) => JSON.stringify(event)),
+    ],
   );
 }
 

@@ -1,4 +1,5 @@
 import { afterEach, beforeAll, expect, it } from '@jest/globals';
+import { v7 as uuidv7 } from 'uuid';
 import { systemClock } from '../../src/clock.ts';
 import { takeLease } from '../../src/control/migrations/lease.ts';
 import { insertRun } from '../../src/control/migrations/runs.ts';
@@ -62,7 +63,8 @@ it('repair --dry-run prints what psql could be given, and does nothing', async (
 
 it('repair does nothing while a run over the fleet is under way, and ends with 5', async () => {
   const { database: control } = fleet.control;
-  const run = await control.write((session) => insertRun(session, { options: {}, requestedBy: 'somebody' }));
+  const run = uuidv7();
+  await control.write((session) => insertRun(session, { id: run, options: {}, requestedBy: 'somebody' }));
   const url = database.env()['DATABASE_ADMIN_URL'] ?? '';
   const connect = (applicationName: string) =>
     createLentPool({ url, max: 1, applicationName, onError: () => undefined });

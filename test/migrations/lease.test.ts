@@ -1,4 +1,5 @@
 import { afterEach, beforeAll, expect, it } from '@jest/globals';
+import { v7 as uuidv7 } from 'uuid';
 import { systemClock } from '../../src/clock.ts';
 import { type Lease, takeLease } from '../../src/control/migrations/lease.ts';
 import { findRun, insertRun, want } from '../../src/control/migrations/runs.ts';
@@ -24,7 +25,11 @@ afterEach(async () => {
   for (const lease of held.splice(0)) await lease.release();
 });
 
-const newRun = () => control.write((session) => insertRun(session, { options: {}, requestedBy: 'test' }));
+async function newRun(): Promise<string> {
+  const id = uuidv7();
+  await control.write((session) => insertRun(session, { id, options: {}, requestedBy: 'test' }));
+  return id;
+}
 
 async function take(run: string, holder = 'somebody'): Promise<Lease> {
   const url = String(database.env()['DATABASE_ADMIN_URL']);

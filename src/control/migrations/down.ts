@@ -1,10 +1,9 @@
-import os from 'node:os';
 import type { ControlDatabase } from '../../db/index.ts';
 import { wordsOf } from './apply.ts';
-import { type LeaseParts, takeLease } from './lease.ts';
+import { withBriefRun } from './brief-run.ts';
+import type { LeaseParts } from './lease.ts';
 import { readFleet } from './ledger.ts';
 import type { Migrator } from './migrator.ts';
-import { beginRun, insertRun, setStatus } from './runs.ts';
 
 /** What came of taking a step back, by schema. */
 export interface DownReport {
@@ -32,10 +31,7 @@ export async function takeBack(
   const report: DownReport = { results: [] };
   if (newest === undefined) return report;
   const options = tenants === undefined ? {} : { tenants };
-  const run = await database.write((session) => insertRun(session, { options, requestedBy: 'cli, down' }));
-  const lease = await takeLease(parts, run, `${os.hostname()} pid ${process.pid}`);
-  try {
-    await database.write((session) => beginRun(session, run));
+  await withBriefRun(parts, { options, requestedBy: 'cli, down' }, async () => {
     for (const schema of chosen.toReversed()) {
       if (fleet.applied.get(schema)?.at(-1) !== newest) continue;
       try {
@@ -45,10 +41,7 @@ export async function takeBack(
         report.results.push({ schema, outcome: 'failed', step: newest, error: wordsOf(error) });
       }
     }
-    const failed = report.results.some(({ outcome }) => outcome === 'failed');
-    await database.write((session) => setStatus(session, run, failed ? 'failed' : 'succeeded', null));
-  } finally {
-    await lease.release();
-  }
+    return report.results.every(({ outcome }) => outcome !== 'failed');
+  });
   return report;
 }

@@ -35,7 +35,7 @@ export const expiryMs = 10_000;
 const lock = `hashtextextended('tenantry fleet', 0)`;
 
 /**
- * @param run must be in control.migration_runs
+ * @param run of control.migration_runs, or about to be
  * @param holder told to whoever finds the lease held
  * @throws AppError run_under_way
  */
@@ -158,7 +158,7 @@ async function beatOnce(session: WriteSession, run: string, holder: string): Pro
     `update control.migration_lease set heartbeat_at = clock_timestamp(),
        expires_at = clock_timestamp() + $3 * interval '1 millisecond'
      where run = $1 and holder = $2
-     returning (select wanted from control.migration_runs r where r.id = run) as wanted`,
+     returning coalesce((select wanted from control.migration_runs r where r.id = run), 'run') as wanted`,
     [run, holder, expiryMs],
   );
   return row?.wanted;

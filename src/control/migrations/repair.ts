@@ -1,13 +1,12 @@
-import os from 'node:os';
 import { type Author, type ControlDatabase, schemaName, type WriteSession } from '../../db/index.ts';
 import { AppError } from '../../errors.ts';
 import { recordPlatformEvent } from '../audit/repository.ts';
 import { type Finding, type Mend, saidOf } from './drift/finding.ts';
 import { findOffenders, isReference, type Offender } from './drift/offenders.ts';
-import { type Lease, type LeaseParts, takeLease } from './lease.ts';
+import { withBriefRun } from './brief-run.ts';
+import type { Lease, LeaseParts } from './lease.ts';
 import { climbLadder, lockLadder, patientLadder, type Rung, sqlStateOf } from './lock-ladder.ts';
 import type { Migrator } from './migrator.ts';
-import { beginRun, insertRun, setStatus } from './runs.ts';
 
 /** Mends what drift has found, where no row can be lost or refused by it; the rest is left to people. */
 export interface Repairer {
@@ -61,33 +60,13 @@ export function createRepairer(parts: RepairerParts): Repairer {
       options.onProgress?.({ done: results.length, total: ordered.length, result });
     };
     const mendable = ordered.some((finding) => finding.repair === 'safe');
-    if (mendable) await withLease(options.author, (lease) => mendAll(ordered, lease, options, add));
-    else for (const finding of ordered) add({ finding, outcome: 'by hand' });
+    if (mendable) {
+      const asked = { options: {}, requestedBy: `${options.author.actor.id}, repair` };
+      await withBriefRun(parts, asked, (lease) => mendAll(ordered, lease, options, add));
+    } else for (const finding of ordered) add({ finding, outcome: 'by hand' });
     const counts = { mended: 0, failed: 0, 'by hand': 0, skipped: 0 };
     for (const { outcome } of results) counts[outcome] += 1;
     return { results, counts };
-  }
-
-  /** @param fn returns whether all went well */
-  async function withLease(author: Author, fn: (lease: Lease) => Promise<boolean>): Promise<void> {
-    const requestedBy = `${author.actor.id}, repair`;
-    const run = await database.write((session) => insertRun(session, { options: {}, requestedBy }));
-    const end = (...[status, reason]: [Parameters<typeof setStatus>[2], string | null]) =>
-      database.write((session) => setStatus(session, run, status, reason));
-    let lease: Lease;
-    try {
-      lease = await takeLease(parts, run, `${os.hostname()} pid ${process.pid}`);
-    } catch (error) {
-      await end('cancelled', (error as Error).message);
-      throw error;
-    }
-    try {
-      await database.write((session) => beginRun(session, run));
-      const well = await fn(lease);
-      await end(well ? 'succeeded' : 'failed', null);
-    } finally {
-      await lease.release();
-    }
   }
 
   async function mendAll(

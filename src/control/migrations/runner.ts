@@ -1,8 +1,9 @@
-import os from 'node:os';
+import { v7 as uuidv7 } from 'uuid';
 import type { Clock } from '../../clock.ts';
 import { build } from '../../version.ts';
 import type { ControlDatabase, LentPool, SchemaName } from '../../db/index.ts';
 import { retractContract } from './announcement.ts';
+import { holderHere } from './brief-run.ts';
 import { applySegment, type ApplyParts, wordsOf } from './apply.ts';
 import { runWaves } from './fleet-run.ts';
 import { type DownReport, takeBack } from './down.ts';
@@ -18,7 +19,7 @@ import { type Outline, outlineOf } from './outline.ts';
 import { planFleet, refuseEdited, type SchemaPlan, stands } from './plan.ts';
 import { countsOf, type RunReport, reportOf, type SchemaResult } from './report.ts';
 import { createTally, type OnProgress, resultOf, type Tally } from './tally.ts';
-import { beginRun, insertRun, type RunChoices, type RunStatus } from './runs.ts';
+import { beginRun, insertRun, type RunChoices, type RunStatus, setStatus } from './runs.ts';
 import type { Script } from './script.ts';
 import type { SchemaFacts } from './waves.ts';
 
@@ -104,7 +105,8 @@ export function createRunner(options: RunnerOptions): Runner {
     if (pending.control.length + pending.tenant.length === 0) {
       await installQueue();
       tally.upToDate();
-      return report({ run: undefined, reason: undefined });
+      if (choices.run !== undefined) await closeEmpty(choices.run);
+      return report({ run: choices.run, reason: undefined });
     }
 
     // Before there is a lease at all, the schema control is guarded by its own claim alone.
@@ -114,9 +116,12 @@ export function createRunner(options: RunnerOptions): Runner {
       const { outcome } = await migrateWhole(control, tally);
       if (outcome === 'failed') return report({ run: undefined, ...tally.skipAll('control failed') });
     }
-    const run = choices.run ?? (await database.write((session) => insertRun(session, asked(choices))));
-    const lease = await takeLease(options, run, `${os.hostname()} pid ${process.pid}`);
+    const run = choices.run ?? uuidv7();
+    const lease = await takeLease(options, run, holderHere());
     try {
+      if (choices.run === undefined) {
+        await database.write((session) => insertRun(session, { id: run, ...asked(choices) }));
+      }
       return report(await underLease(lease, plans, tally, choices));
     } finally {
       await lease.release();
@@ -164,6 +169,11 @@ export function createRunner(options: RunnerOptions): Runner {
       );
       await finish(journal, lease, tally, stop, choices.resumable ?? false);
       return { run, reason: stop?.reason, stopped: stop?.stopped };
+    } catch (error) {
+      // Else it would look as if it were running until the next one begins.
+      const status = choices.resumable === true ? 'queued' : 'failed';
+      if (!lease.lost.aborted) await journal.status(status, wordsOf(error)).catch(() => undefined);
+      throw error;
     } finally {
       await own.stop();
       await journal.close();
@@ -182,6 +192,13 @@ export function createRunner(options: RunnerOptions): Runner {
     journal.tell({ type: 'finished', status, reason, counts: countsOf(results) });
     // Whoever has taken the lease over has said what became of this run.
     if (!lease.lost.aborted) await journal.status(status, reason);
+  }
+
+  /** A run that was asked for, and finds that another one has done everything. */
+  async function closeEmpty(run: string): Promise<void> {
+    await database.write(async (session) => {
+      if (await beginRun(session, run)) await setStatus(session, run, 'succeeded', null);
+    });
   }
 
   async function migrateWhole(item: SchemaPlan, tally: Tally): Promise<SchemaResult> {

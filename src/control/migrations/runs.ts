@@ -1,4 +1,3 @@
-import { v7 as uuidv7 } from 'uuid';
 import type { Page, PageRequest, ReadSession, WriteSession } from '../../db/index.ts';
 import { build } from '../../version.ts';
 import type { Wanted } from './lease.ts';
@@ -65,14 +64,12 @@ const selection = `id, status, wanted, options, requested_by as "requestedBy", b
 
 export async function insertRun(
   session: WriteSession,
-  run: { options: RunChoices; requestedBy: string },
-): Promise<string> {
-  const id = uuidv7();
+  { id, options, requestedBy }: { id: string; options: RunChoices; requestedBy: string },
+): Promise<void> {
   await session.query(
     `insert into control.migration_runs (id, status, options, requested_by) values ($1, 'queued', $2, $3)`,
-    [id, JSON.stringify(run.options), run.requestedBy],
+    [id, JSON.stringify(options), requestedBy],
   );
-  return id;
 }
 
 /** @returns false when it has ended, so that there is nothing to begin */

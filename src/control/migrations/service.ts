@@ -1,3 +1,4 @@
+import { v7 as uuidv7 } from 'uuid';
 import type { Author, ControlDatabase, Page, PageRequest } from '../../db/index.ts';
 import { AppError, notFound } from '../../errors.ts';
 import { recordPlatformEvent } from '../audit/repository.ts';
@@ -87,7 +88,8 @@ export function createFleetService(parts: {
         if (live !== undefined) {
           throw new AppError('run_under_way', `Run ${live.id} is ${live.status}, by ${live.requestedBy}.`);
         }
-        const id = await insertRun(session, { options: choices, requestedBy: author.actor.id });
+        const id = uuidv7();
+        await insertRun(session, { id, options: choices, requestedBy: author.actor.id });
         const job = await jobs.add(session, { kind: 'migrate', tenant: null, input: { run: id } });
         await recordPlatformEvent(session, author, {
           ...{ action: 'migrations.start', resource: 'migrations', resourceId: id },

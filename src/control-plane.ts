@@ -104,10 +104,13 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     ...{ database, migrator, size: config.PROVISION_WARM },
     ...(step === undefined ? {} : { step }),
   });
-  const tendWarm = () =>
+  const tendWarm = () => {
+    // A command ends soon, and may not have been told the number that those who serve have.
+    if (served === undefined) return;
     void warm.tend().catch((error: Error) => {
       logger.warn({ error: error.message }, 'schemas for tenants to come could not be looked after');
     });
+  };
   telemetry.watchWarm(() => warm.ready());
   const tenants = createTenantService({
     database,

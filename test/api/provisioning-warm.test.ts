@@ -116,6 +116,12 @@ it('it moves to the common tables and back, as one whose schema was made', async
   expect(await skus(tenant)).toEqual(['a-1']);
 });
 
+it('another one takes the place of the one that was given, without being asked for', async () => {
+  await create(input('unasked')).expect(201);
+  expect(await oids('tenant\\_unasked')).toHaveLength(1);
+  await until(async () => (await oids('warm\\_%')).length === 2, 'two schemas to wait');
+});
+
 it('a request that is repeated takes one schema', async () => {
   const before = await oids('warm\\_%');
   const key = { 'Idempotency-Key': 'one-schema' };

@@ -267,13 +267,24 @@ describe('schemas that wait for a tenant', () => {
     expect(await ledgerOf(one?.schema ?? '')).toContain('0001_zz_in_between');
   });
 
-  it('are refilled after one was given away, without being asked', async () => {
-    const control = plane(1);
-    await control.warm.tend();
-    const [one] = await waiting();
-    await create(control, 'unasked');
-    expect(await oidOf('tenant_unasked')).toBe(one?.oid);
-    await until(async () => (await waiting()).length === 1, 'another one to wait');
+  it('are not looked after by a command, which may not know how many are wanted', async () => {
+    await plane(2).warm.tend();
+    await settle(database);
+    const before = await waiting();
+    const command = plane(0);
+    for (const slug of ['by_command', 'by_another', 'by_a_third']) await create(command, slug);
+    await command.stop();
+    expect(await waiting()).toEqual(before);
+  });
+
+  it('are not made without end when none of them counts', async () => {
+    await database.superuser(`
+      create function public.forge() returns trigger language plpgsql as $$
+      begin new.checksum := 'forged'; return new; end $$;
+      create trigger forge before insert on control.migration_ledger for each row execute function public.forge()`);
+    await expect(plane(2).warm.tend()).rejects.toThrow('does not stand in the ledger');
+    expect(await waiting()).toEqual([]);
+    await database.superuser('drop trigger forge on control.migration_ledger; drop function public.forge()');
   });
 
   it('are not made any more once the process ends', async () => {

@@ -23,8 +23,8 @@ const processWith = (env: Record<string, string>, step: string, ...args: string[
 const steps = (child: Child) => child.stdout().trim().split('\n');
 
 /** Schemas that no tenant has and that wait for none, and the other way round; and ledgers of schemas that are not there. */
-const orphans = () =>
-  database.superuser(
+const orphans = (db = database) =>
+  db.superuser(
     `select nspname, schema_name from (
        select nspname from pg_namespace where nspname like 'tenant\\_%' or nspname like 'warm\\_%') n
      full join (
@@ -102,15 +102,17 @@ describe('making a tenant, killed after any of its steps', () => {
 });
 
 describe('schemas that wait for a tenant', () => {
-  const env = { PROVISION_WARM: '2' };
+  // Of its own: a process that wants none drops what waits.
+  const own = useDatabase();
+  const env = (size: string) => ({ ...own.env(), PROVISION_WARM: size });
   const waiting = async () =>
     (
-      await database.superuser<{ oid: string }>(
+      await own.superuser<{ oid: string }>(
         `select n.oid::text from control.warm_schemas join pg_namespace n on nspname = schema_name order by 1`,
       )
     ).map(({ oid }) => oid);
   const tend = async (step: string, size = '2') => {
-    const child = processWith({ PROVISION_WARM: size }, step, 'tend');
+    const child = processWith(env(size), step, 'tend');
     await child.ended();
     return steps(child);
   };
@@ -118,7 +120,7 @@ describe('schemas that wait for a tenant', () => {
   const untilWaiting = (count: number, size = String(count)) =>
     until(
       async () => {
-        await settle(database);
+        await settle(own);
         await tend('none', size);
         return (await waiting()).length === count;
       },
@@ -130,28 +132,28 @@ describe('schemas that wait for a tenant', () => {
 
   it('are made and dropped in these steps', async () => {
     expect(await tend('none')).toEqual([...making, ...making]);
-    await settle(database);
+    await settle(own);
     expect(await tend('none', '0')).toEqual([...dropping, ...dropping]);
   });
 
   it.each(making)('killed at "%s": nothing is left of it', async (step) => {
     expect((await tend(step)).at(-1)).toBe(step);
     expect(await waiting()).toEqual([]);
-    expect(await orphans()).toEqual([]);
+    expect(await orphans(own)).toEqual([]);
     await untilWaiting(2);
-    expect(await orphans()).toEqual([]);
+    expect(await orphans(own)).toEqual([]);
     await untilWaiting(0);
   });
 
   it.each(dropping)('killed at "%s": it waits as before', async (step) => {
     await untilWaiting(2);
     const before = await waiting();
-    await settle(database);
+    await settle(own);
     expect((await tend(step, '0')).at(-1)).toBe(step);
     expect(await waiting()).toEqual(before);
-    expect(await orphans()).toEqual([]);
+    expect(await orphans(own)).toEqual([]);
     await untilWaiting(0);
-    expect(await orphans()).toEqual([]);
+    expect(await orphans(own)).toEqual([]);
   });
 
   const giving = [
@@ -166,32 +168,35 @@ describe('schemas that wait for a tenant', () => {
       const before = await waiting();
       const slug = `given-${giving.indexOf(step)}`;
       const json = JSON.stringify({ input: input(slug, 'schema'), request: request(slug) });
-      const child = processWith(env, step, 'create', json);
+      const child = processWith(env('2'), step, 'create', json);
       await child.ended();
       expect(steps(child)).toEqual(giving.slice(0, giving.indexOf(step) + 1));
       const committed = step === 'create: committed';
       const after = await waiting();
       expect(after).toHaveLength(committed ? 1 : 2);
       expect(before).toEqual(expect.arrayContaining(after));
-      expect(await orphans()).toEqual([]);
+      expect(await orphans(own)).toEqual([]);
 
       let again: Child | undefined;
       await until(
         async () => {
-          again = processWith(env, 'none', 'create', json);
+          again = processWith(env('2'), 'none', 'create', json);
           return (await again.ended()).code === 0;
         },
         'the repetition to succeed',
         20_000,
       );
       expect(steps(again ?? child).includes('create: a schema that waited is its own')).toBe(!committed);
-      const own = await database.superuser<{ oid: string }>(
+      const given = await own.superuser<{ oid: string }>(
         `select oid::text from pg_namespace where nspname = $1`,
         [`tenant_${slug}`],
       );
-      expect(before).toContain(own[0]?.oid);
-      expect(await orphans()).toEqual([]);
-      await service.login(slug, 'owner@steps.test', password);
+      expect(before).toContain(given[0]?.oid);
+      expect(await orphans(own)).toEqual([]);
+      const [tenant] = await own.superuser<{ id: string }>('select id from control.tenants where slug = $1', [
+        slug,
+      ]);
+      expect(Object.values(await rowsByTable(own, tenant?.id ?? ''))).toEqual([1, 1]);
       await untilWaiting(0);
     },
   );

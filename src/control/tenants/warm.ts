@@ -97,9 +97,17 @@ export function createWarmPool(options: WarmPoolOptions): WarmPool {
         name,
         steps.at(-1) ?? '',
       ]);
+      await requireReady(session, name);
       await step('warm: it waits');
       return true;
     });
+  }
+
+  /** @throws Error for one that does not count: others would be made in its place without end */
+  async function requireReady(session: ReadSession, schema: SchemaName): Promise<void> {
+    const own = (await findWaiting(session)).find((one) => one.schema === schema);
+    if (own !== undefined && standingOf(own.steps, await wanted()) === 'ready') return;
+    throw new Error('A schema that was just made does not stand in the ledger with the steps of this build.');
   }
 
   /** @returns whether it is gone */

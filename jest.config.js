@@ -15,7 +15,8 @@ const common = {
 export default {
   // The same transform cache would be stale for nobody; the default place is shared by all users of a machine.
   cacheDirectory: '<rootDir>/node_modules/.cache/jest',
-  maxWorkers: 2,
+  // Half of the time they wait for PostgreSQL.
+  maxWorkers: 3,
   testTimeout: 30_000,
   projects: [
     {

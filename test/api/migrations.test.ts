@@ -157,6 +157,20 @@ describe('a run that is asked for over the API', () => {
     await reaches((await start()).id, 'succeeded');
   });
 
+  it('goes on when the server has ended its sessions', async () => {
+    await fleet.addStep('tenant', '9005_five', 'alter table users add column five int');
+    const { id } = await holding(database, 'lock table tenant_t01.users', async () => {
+      const begun = await start({ parallel: 1 });
+      await until(async () => (await fleet.at('9005_five')) > 0, 'the run to be under way');
+      await database.superuser(
+        `select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'tenantry-migrate %'`,
+      );
+      return begun;
+    });
+    expect(await reaches(id, 'succeeded')).toMatchObject({ reason: null });
+    expect(await fleet.at('9005_five')).toBe(4);
+  });
+
   it('is seen by Prometheus', async () => {
     const figures = async () => (await service.admin().get('/metrics').expect(200)).text;
     await fleet.addStep('tenant', '9004_four', 'alter table users add column four int');
@@ -200,7 +214,7 @@ describe('a run that is asked for over the API', () => {
       `select action from control.audit_events where action like 'migrations.%' order by id`,
     );
     expect(rows.map(({ action }) => action.replace('migrations.', ''))).toEqual(
-      'start start pause resume cancel start start start start cancel start'.split(' '),
+      'start start pause resume cancel start start start start start cancel start'.split(' '),
     );
   });
 });

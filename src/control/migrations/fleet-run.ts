@@ -89,7 +89,12 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
   /** One that has nothing yet, or is not even there. */
   async function makeWhole(item: SchemaPlan): Promise<void> {
     await nextTurn();
-    await gate.pass();
+    try {
+      await gate.pass();
+    } catch (error) {
+      if (error instanceof Stopped) return; // it is among those that are left
+      throw error;
+    }
     journal.tell({ type: 'schema', wave, ...(await run.whole(item)) });
     tell();
   }

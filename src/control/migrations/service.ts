@@ -158,6 +158,9 @@ export function migrateHandler({
       if (job.signal.reason instanceof JobCancelled) {
         await database.write((session) => setStatus(session, id, 'cancelled', 'its job was cancelled'));
       }
+      // It has lost its lease with the server that went away: the next attempt takes it up.
+      const left = await database.read((session) => findRun(session, id));
+      if (left?.status === 'running' || left?.status === 'paused') throw new Error(report.reason);
       return { ...report, failed: results.filter(({ outcome }) => outcome === 'failed') };
     } catch (error) {
       if (!(error instanceof AppError) || error.code === 'unavailable') throw error;

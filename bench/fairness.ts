@@ -9,6 +9,7 @@ import type { FloodJob, FloodOutcome } from './fairness-flood.ts';
 import { askQuietly, type QuietOutcome } from './fairness-quiet.ts';
 import { describeCommit, describeMachine } from './machine.ts';
 import { positive } from './options.ts';
+import { percentile } from './percentile.ts';
 import { productsPerTenant } from './population.ts';
 import { createRequests } from './request.ts';
 import type { ServerProcess } from './server-process.ts';
@@ -172,8 +173,4 @@ function tell(measured: ReadonlyMap<Case, readonly Measured[]>): string {
     ].join('');
   });
   return lines.join('');
-}
-
-function percentile(sorted: readonly number[], p: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.ceil((p / 100) * sorted.length) - 1)] ?? Number.NaN;
 }

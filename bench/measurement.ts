@@ -72,7 +72,7 @@ export function summarise(measurements: readonly Measurement[], yardstick: Conte
   });
 }
 
-function median(figures: readonly (number | undefined)[]): number | undefined {
+export function median(figures: readonly (number | undefined)[]): number | undefined {
   const sorted = figures.filter((figure) => figure !== undefined).toSorted((a, b) => a - b);
   const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
   return low === undefined || high === undefined ? undefined : (low + high) / 2;

@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { idInSql, productsPerTenant, tenantCount } from './population.ts';
 import { statements } from './opponents/products.ts';
+import { findProgram } from './installed.ts';
 import type { LoadOutcome } from './load.ts';
 import { pageSize } from './request.ts';
 import type { Workload } from './workload.ts';
@@ -40,9 +40,9 @@ const scripts: Record<Exclude<Workload, 'RW'>, string> = {
   ]),
 };
 
-/** From the path or from where Debian puts it; undefined when it is not installed (npm brings the servers only). */
+/** Undefined when it is not installed. */
 export async function findPgbench(): Promise<Pgbench | undefined> {
-  const program = await firstThatRuns(candidates());
+  const program = await findProgram('pgbench');
   if (program === undefined) return undefined;
   return {
     async run(workload, { url, clients, seconds }) {
@@ -59,23 +59,6 @@ export async function findPgbench(): Promise<Pgbench | undefined> {
       }
     },
   };
-}
-
-function candidates(): string[] {
-  const debian = '/usr/lib/postgresql';
-  const versions = existsSync(debian) ? readdirSync(debian).toSorted().toReversed() : [];
-  return ['pgbench', ...versions.map((version) => path.join(debian, version, 'bin/pgbench'))];
-}
-
-async function firstThatRuns(programs: readonly string[]): Promise<string | undefined> {
-  for (const program of programs) {
-    const runs = await run(program, ['--version']).then(
-      () => true,
-      () => false,
-    );
-    if (runs) return program;
-  }
-  return undefined;
 }
 
 function bind(text: string, values: readonly string[]): string {

@@ -109,7 +109,8 @@ function requireSound(who: string, { failure, completed, routing }: LoadOutcome)
   if (completed === 0) throw new Error(`${who}: not one answer`);
 }
 
-function rotated<T>(items: readonly T[], by: number): T[] {
+/** The same from another one on, in the same order. */
+export function rotated<T>(items: readonly T[], by: number): T[] {
   const start = by % Math.max(items.length, 1);
   return [...items.slice(start), ...items.slice(0, start)];
 }

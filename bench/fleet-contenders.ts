@@ -38,15 +38,15 @@ interface Parts {
   schemas: readonly string[];
 }
 
-/** psql is missing where it is not installed. */
+/** psql is left out where there is none, and where xargs is not GNU's. */
 export async function fleetContenders(parts: Parts): Promise<FleetContender[]> {
   const list = path.join(parts.folder, 'schemas');
   await writeFile(list, `${parts.schemas.join('\n')}\n`);
-  const psql = await findProgram('psql');
+  const [psql, xargs] = [await findProgram('psql'), await findProgram('xargs')];
   return [
     tenantry(parts),
     loop(parts, list),
-    ...(psql === undefined ? [] : [psqlPerSchema(parts, psql, list)]),
+    ...(psql === undefined || xargs === undefined ? [] : [psqlPerSchema(parts, psql, list)]),
   ];
 }
 

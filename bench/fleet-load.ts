@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askQuietly, type QuietOutcome } from './fairness-quiet.ts';
 import { numberOf, schemaOf, slugOf, withOwner } from './fleet-population.ts';
-import { type FleetJob, runFleet } from './fleet-run.ts';
+import { type FleetJob, type FleetOutcome, runFleet } from './fleet-run.ts';
 import type { FleetSteps } from './fleet-steps.ts';
 import { percentile } from './percentile.ts';
 import { productsPerTenant } from './population.ts';
@@ -47,8 +47,7 @@ export const loadCases: readonly LoadCase[] = [
 export interface LoadOutcome extends Asked {
   /** Steps that asked tenants got while they were measured. */
   steps: { reported: number; others: number };
-  /** Runs of the fleet, by status. */
-  runs: Record<string, number>;
+  runs: FleetOutcome[];
 }
 
 export interface Asked {
@@ -70,14 +69,21 @@ export async function measureLoad(options: LoadOptions, one: LoadCase): Promise<
     const { rows } = await client.query<{ now: string }>('select clock_timestamp()::text as now');
     return rows[0]?.now ?? '';
   });
-  const reporting = one.report ? report(options, over.signal) : undefined;
-  const migrating = one.migrate ? migrate(options, one, over.signal) : undefined;
   const server = options.servers[one.report ? 'alone' : 'replicated'];
-  const asked = await ask(options, server, seconds);
-  const steps = await stepsSince(options, startedAt);
-  over.abort();
-  await reporting;
-  return { ...asked, steps, runs: (await migrating) ?? {} };
+
+  async function measured(): Promise<Omit<LoadOutcome, 'runs'>> {
+    const asked = await ask(options, server, seconds);
+    const steps = await stepsSince(options, startedAt);
+    over.abort();
+    return { ...asked, steps };
+  }
+
+  const [outcome, runs] = await Promise.all([
+    measured(),
+    one.migrate ? migrate(options, one, over.signal) : [],
+    one.report ? report(options, over.signal) : undefined,
+  ]);
+  return { ...outcome, runs };
 }
 
 /** Both groups at once, each tenant as often as any other: by id, pages, and every tenth an insert. */
@@ -112,16 +118,14 @@ async function migrate(
   { world, steps, loaded, asked, parallel }: LoadOptions,
   { report: reporting, patience }: LoadCase,
   over: AbortSignal,
-): Promise<Record<string, number>> {
+): Promise<FleetOutcome[]> {
   // Where a report is read, runs are about nothing else.
   const tenants = Array.from({ length: reporting ? asked : loaded }, (_, member) => slugOf(member));
-  const runs: Record<string, number> = {};
+  const runs: FleetOutcome[] = [];
   while (!over.aborted) {
     keys += 1;
     await steps.addToLadder(`load_${keys}`);
-    const { report } = await runFleet(world, steps.newer, { parallel, tenants, patience });
-    const { status } = report;
-    runs[status] = (runs[status] ?? 0) + 1;
+    runs.push(await runFleet(world, steps.newer, { parallel, tenants, patience }));
   }
   return runs;
 }
@@ -158,16 +162,26 @@ function stepsSince({ world, asked, reported }: LoadOptions, since: string): Pro
 
 export function tellLoad(one: LoadCase, outcome: LoadOutcome): string {
   const { reported, others, steps, runs } = outcome;
-  const ran = Object.entries(runs).map(([status, times]) => `${times} ${status}`);
-  const besides = one.migrate
-    ? `; runs: ${ran.join(', ')}; ${steps.reported + steps.others} steps in these tenants`
-    : '';
-  const lines = [`${one.label}: ${figures(together(outcome))}${besides}`];
+  const lines = [`${one.label}: ${figures(together(outcome))}`];
+  if (one.migrate) lines.push(`  ${tellRuns(runs)}; ${steps.reported + steps.others} steps in these tenants`);
   if (one.report) {
     lines.push(`  tenants of the report: ${figures(reported)}; ${steps.reported} steps`);
     lines.push(`  the other tenants: ${figures(others)}; ${steps.others} steps`);
   }
   return `${lines.join('\n')}\n`;
+}
+
+function tellRuns(runs: readonly FleetOutcome[]): string {
+  const seconds = runs.map(({ timed }) => (timed.ms / 1000).toFixed(1)).join(', ');
+  const failed = runs
+    .filter(({ report }) => report.status !== 'succeeded')
+    .map(({ report }) => report.status);
+  const unwell = runs.flatMap((run) => run.unwell);
+  const retries = runs.reduce((all, run) => all + run.retries, 0);
+  return (
+    `runs: ${seconds} s${failed.length === 0 ? '' : `, ${failed.join(', ')}`}; ${retries} tries for locks in vain; ` +
+    `held ${unwell.length} times${unwell.length === 0 ? '' : `, as when ${unwell[0]}`}`
+  );
 }
 
 export function p99Of(outcome: Asked): number {

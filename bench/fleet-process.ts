@@ -9,6 +9,7 @@ import type { Rung } from '../src/control/migrations/lock-ladder.ts';
  */
 const [parallel, ...tenants] = process.argv.slice(2);
 const endless: readonly Rung[] = [{ timeoutMs: 0, pauseMs: 0 }];
+const say = (line: object) => void process.stdout.write(`${JSON.stringify(line)}\n`);
 
 const kernel = createKernel(loadConfig(process.env, 'manage'), {
   logger: pino({ level: 'error' }, pino.destination(2)),
@@ -18,8 +19,8 @@ const data = buildDataPlane(kernel);
 const control = buildControlPlane(kernel, undefined, data);
 const watching = data.db.start();
 try {
-  const report = await control.runner.up({ parallel: Number(parallel), tenants });
-  process.stdout.write(`${JSON.stringify({ type: 'report', ...report })}\n`);
+  const report = await control.runner.up({ parallel: Number(parallel), tenants, onEvent: say });
+  say({ type: 'report', ...report });
 } finally {
   await watching;
   await control.stop();

@@ -1,3 +1,4 @@
+import type { RunEvent } from '../src/control/migrations/journal.ts';
 import type { RunReport } from '../src/control/migrations/report.ts';
 import type { Compiled } from './compiled.ts';
 import { runTimed, type Timed } from './timed-process.ts';
@@ -12,12 +13,21 @@ export interface FleetJob {
   patience?: 'ladder' | 'endless';
 }
 
+export interface FleetOutcome {
+  report: RunReport;
+  /** Why it waited for the database to be well again. */
+  unwell: string[];
+  /** Tries for locks in vain. */
+  retries: number;
+  timed: Timed;
+}
+
 /** @throws with what it wrote to stderr when it has nothing to report */
 export async function runFleet(
   world: World,
   build: Compiled,
   { parallel, tenants = [], patience = 'ladder' }: FleetJob,
-): Promise<{ report: RunReport; timed: Timed }> {
+): Promise<FleetOutcome> {
   const command = ['migrate', 'up', '--json', '--parallel', String(parallel)];
   if (tenants.length > 0) command.push('--tenant', ...tenants);
   const [source, args] =
@@ -29,9 +39,15 @@ export async function runFleet(
     DATABASE_REPLICA_URLS: world.app.replicaUrls.join(','),
     DATABASE_ADMIN_URL: world.ownerUrl,
   });
-  const last = timed.stdout.trimEnd().split('\n').at(-1) ?? '';
-  if (!last.startsWith('{"type":"report"')) throw new Error(`The run ended: ${timed.stderr}`);
-  return { report: JSON.parse(last) as RunReport, timed };
+  const lines = timed.stdout.split('\n').filter((line) => line !== '');
+  const events = lines.map((line) => JSON.parse(line) as RunEvent | ({ type: 'report' } & RunReport));
+  const report = events.find((event) => event.type === 'report');
+  if (report === undefined) throw new Error(`The run ended: ${timed.stderr}`);
+  return {
+    ...{ report, timed },
+    unwell: events.flatMap((event) => (event.type === 'unwell' ? [event.reason] : [])),
+    retries: events.filter(({ type }) => type === 'retry').length,
+  };
 }
 
 /** What came of a run, for people who wanted something else. */

@@ -109,7 +109,7 @@ export function tellThroughput({ contenders, nothingToDo }: Throughput, schemas:
   );
   lines.push(`tenantry migrate up, nothing to do: ${seconds(nothingToDo)} (wanted: below 1 s)`);
   lines.push(`A takes ${times(of('loop'), of('tenantry'))} of Tenantry's time (wanted: 5 or more)`);
-  if (of('psql').length === 0) lines.push('B is left out: psql is not installed');
+  if (of('psql').length === 0) lines.push('B is left out: psql and GNU xargs are not both installed');
   else lines.push(`Tenantry takes ${times(of('tenantry'), of('psql'))} of B's time (wanted: 2 or less)`);
   return `${lines.join('\n')}\n`;
 }

@@ -163,8 +163,8 @@ async function load(
         process.stdout.write(tellLoad(one, outcome));
         outcomes.push(outcome);
       }
-      const [alone, migrating] = outcomes;
-      if (alone !== undefined && migrating !== undefined) slower.push(p99Of(migrating) / p99Of(alone));
+      const [quiet, migrating] = outcomes;
+      if (quiet !== undefined && migrating !== undefined) slower.push(p99Of(migrating) / p99Of(quiet));
     }
     process.stdout.write(
       `Migrating, p99 is ${(median(slower) ?? 0).toFixed(2)} times what it is without ` +

@@ -143,7 +143,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     rest: (tookMs, signal) => pace.rest(tookMs, signal),
     announce: createAnnouncer({ database, maxReplicaLagMs: config.MAX_REPLICA_LAG_MS }),
     lint: (pending) => refuseFaulty(pending, (line) => logger.warn(line)),
-    installQueue: () => installQueue(adminUrl, logger),
+    installQueue: () => installQueue(adminUrl, database, logger),
     ...migrations,
   });
   const jobs = createJobService(database);

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from '@jest/globals';
+import { queueVersion } from '../src/control/jobs/worker.ts';
 import { build } from '../src/version.ts';
 
 /**
@@ -251,10 +252,12 @@ describe('the rooms', () => {
   });
 
   it('are of the version that package.json has', () => {
-    const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as {
+    const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as {
       version: string;
+      dependencies: Record<string, string>;
     };
-    expect(build).toBe(version);
+    expect(build).toBe(manifest.version);
+    expect(queueVersion).toBe(manifest.dependencies['graphile-worker']);
   });
 
   it('keep their files short enough to read', () => {

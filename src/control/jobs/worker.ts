@@ -45,12 +45,31 @@ const sweepMs = 3000;
 const restartMs = 2000;
 const stopPatienceMs = 8000;
 
-/** Makes graphile-worker's tables, or brings them up to date. */
-export async function installQueue(adminUrl: string, logger: Logger): Promise<void> {
+/** Of graphile-worker, as package.json pins it. */
+export const queueVersion = '0.17.3';
+
+/**
+ * Makes graphile-worker's tables, or brings them up to date. Which version has done so is written on their schema: to load
+ * it only to hear that there is nothing to do would be half of what a run of the fleet takes that finds nothing to do.
+ */
+export async function installQueue(
+  adminUrl: string,
+  database: ControlDatabase,
+  logger: Logger,
+): Promise<void> {
+  const installed = await database.read((session) =>
+    session.query<{ version: string | null }>(
+      `select obj_description(to_regnamespace($1)::oid, 'pg_namespace') as version`,
+      [queueSchema],
+    ),
+  );
+  const version = `graphile-worker ${queueVersion}`;
+  if (installed[0]?.version === version) return;
   const { runMigrations } = await import('graphile-worker');
   const lent = lentPool(adminUrl, logger);
   try {
     await runMigrations(await common(lent, logger));
+    await lent.pool.query(`comment on schema ${queueSchema} is '${version}'`);
   } finally {
     await lent.end();
   }

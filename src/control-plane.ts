@@ -139,6 +139,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
       nodes: served && (() => served.db.nodes()),
       maxLagMs: config.MAX_REPLICA_LAG_MS,
       watch: config.MIGRATE_WATCH_URLS,
+      clock,
     }),
     rest: (tookMs, signal) => pace.rest(tookMs, signal),
     announce: createAnnouncer({ database, maxReplicaLagMs: config.MAX_REPLICA_LAG_MS }),

@@ -192,7 +192,7 @@ export const settings = {
       .pipe(z.array(z.url({ protocol: /^https?$/ }))),
     default: '',
     about:
-      'The /metrics of processes that serve tenants, separated by commas: a run of the fleet halts when too many of their answers fail.',
+      'The /metrics of processes that serve tenants, separated by commas: a run of the fleet gives way while they answer clients, and halts when too many of their answers fail.',
   },
   REQUEST_DEADLINE_MS: {
     schema: integer(1, 3_600_000),

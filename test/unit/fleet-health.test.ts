@@ -6,13 +6,14 @@ const url = 'http://127.0.0.1:3001/metrics';
 
 function scene(options: { lagMs?: number; queue?: { waiting: number; longestMs: number } } = {}) {
   const { lagMs = 0, queue = { waiting: 0, longestMs: 0 } } = options;
-  const state = { ok: 0, failed: 0, reachable: true };
+  const state = { ok: 0, failed: 0, reachable: true, nowMs: 0 };
   const session = { query: async () => [queue] } as unknown as ReadSession;
   const health = createHealth({
     database: { read: async (fn: (s: ReadSession) => unknown) => fn(session) } as unknown as ControlDatabase,
     nodes: () => [{ name: 'replica-1', role: 'replica', state: 'fresh', lagMs }],
     maxLagMs: 2000,
     watch: [url],
+    clock: { nowMs: () => state.nowMs, monotonicMs: () => state.nowMs },
     read: async () => {
       if (!state.reachable) throw new Error('connect ECONNREFUSED');
       return exposition(state);
@@ -67,6 +68,19 @@ describe('the health of what is served', () => {
     const { health, state } = scene();
     state.reachable = false;
     expect(await health.check()).toBe(`${url} cannot be read: connect ECONNREFUSED`);
+  });
+
+  it('tells whether clients are being answered', async () => {
+    const { health, state } = scene();
+    state.ok = 1_000_000; // long ago
+    await health.check();
+    expect(health.busy()).toBe(false);
+    Object.assign(state, { ok: 1_000_020, nowMs: 1000 });
+    await health.check();
+    expect(health.busy()).toBe(true);
+    Object.assign(state, { ok: 1_000_021, nowMs: 2000 });
+    await health.check();
+    expect(health.busy()).toBe(false);
   });
 
   it('begins anew after a restart of what is watched', async () => {

@@ -5,16 +5,17 @@ import type { Wanted } from '../../src/control/migrations/lease.ts';
 import { until } from '../support/until.ts';
 
 function scene() {
-  const state: { wanted: Wanted; unwell: string | undefined; nowMs: number } = {
+  const state: { wanted: Wanted; unwell: string | undefined; busy: boolean; nowMs: number } = {
     wanted: 'run',
     unwell: undefined,
+    busy: false,
     nowMs: 0,
   };
   const [lost, interruption] = [new AbortController(), new AbortController()];
   const told: string[] = [];
   const gate = createGate({
     lease: { lost: lost.signal, wanted: () => state.wanted },
-    health: { check: async () => state.unwell },
+    health: { check: async () => state.unwell, busy: () => state.busy },
     journal: {
       tell: (event: RunEvent) => void told.push(event.type),
       progress: () => undefined,
@@ -88,6 +89,24 @@ describe('the gate of a run', () => {
     state.nowMs += 31_000;
     await expect(waiting).rejects.toThrow('replica-1 is 9000 ms behind, for 30 s');
     expect(gate.stopped()?.stopped).toBe('halted');
+  });
+
+  it('gives way after each try while clients are answered, and else does not', async () => {
+    const { gate, state } = scene();
+    let rested = 0;
+    const give = async (tookMs: number, slots: number) => {
+      const beganMs = performance.now();
+      await gate.giveWay(tookMs, slots);
+      rested = performance.now() - beganMs;
+    };
+    await give(400, 4);
+    const idle = rested;
+    state.busy = true;
+    await give(25, 4);
+    expect(rested).toBeGreaterThan(Math.max(90, idle));
+    gate.stop('cancelled', 'over');
+    await give(400, 4);
+    expect(rested).toBeLessThan(300);
   });
 
   it('keeps the first reason', async () => {

@@ -128,8 +128,13 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
         slot(async () => {
           await nextTurn(); // so that what came of the one before has been taken in
           await gate.pass();
-          course.startedMs ||= clock.monotonicMs();
-          return attempt();
+          const begunMs = clock.monotonicMs();
+          course.startedMs ||= begunMs;
+          try {
+            return await attempt();
+          } finally {
+            await gate.giveWay(clock.monotonicMs() - begunMs, run.parallel);
+          }
         }),
       )
       .catch((error: unknown) => {

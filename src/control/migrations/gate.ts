@@ -12,6 +12,13 @@ import type { Lease } from './lease.ts';
 export interface Gate {
   /** Resolves when something may be begun. @throws Stopped when nothing will be any more */
   pass(): Promise<void>;
+  /**
+   * To be called after each try: while clients are answered, all slots together take less than one processor.
+   *
+   * @param tookMs how long it took
+   * @param slots how many may be at work
+   */
+  giveWay(tookMs: number, slots: number): Promise<void>;
   /** The first reason counts. */
   stop(stopped: Stop['stopped'], reason: string): void;
   stopped(): Stop | undefined;
@@ -34,6 +41,8 @@ export const interrupted = 'the run was interrupted';
 const lookMs = 1000;
 /** What is unwell for longer ends the run. */
 const patienceMs = 30_000;
+/** What took long was waiting, not work. */
+const maxRestMs = 500;
 
 export function createGate({ lease, health, journal, clock, signal }: GateParts): Gate {
   let stop: Stop | undefined;
@@ -89,6 +98,10 @@ export function createGate({ lease, health, journal, clock, signal }: GateParts)
         } else if (unwell === undefined) return;
         else await sleep(100);
       }
+    },
+    async giveWay(tookMs, slots) {
+      if (!health.busy() || over()) return;
+      await sleep(Math.min(tookMs * slots, maxRestMs));
     },
     stop(stopped, reason) {
       stop ??= { stopped, reason };

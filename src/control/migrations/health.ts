@@ -1,9 +1,13 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Clock } from '../../clock.ts';
 import type { ControlDatabase, NodeFigures } from '../../db/index.ts';
 
 /** Whether the fleet may be troubled further. */
 export interface Health {
   /** @returns what is wrong, in words; undefined when nothing is */
   check(): Promise<string | undefined>;
+  /** Whether clients were being answered when it was looked last, as far as that is watched. */
+  busy(): boolean;
 }
 
 export interface HealthParts {
@@ -14,6 +18,7 @@ export interface HealthParts {
   maxLagMs: number;
   /** `/metrics` of processes that serve tenants: their share of answers with a status of 500 and more is looked at. */
   watch: readonly string[];
+  clock: Clock;
   /** Default fetch. For tests. */
   read?: (url: string) => Promise<string>;
 }
@@ -24,9 +29,22 @@ const maxWaitingMs = 1000;
 /** Of all answers since the last look, when there are enough to tell. */
 const maxFailing = 0.01;
 const enoughAnswers = 50;
+const firstLookMs = 200;
+/** Answers a second, of all that are watched, from which on others are given way to. */
+const busyPerSecond = 10;
 
-export function createHealth({ database, nodes, maxLagMs, watch, read = readMetrics }: HealthParts): Health {
+export function createHealth(parts: HealthParts): Health {
+  const { database, nodes, maxLagMs, watch, clock, read = readMetrics } = parts;
   const last = new Map<string, Answers>();
+  /** Of each look at a process. */
+  const looks = new Map<string, { all: number; atMs: number; perSecond: number }>();
+
+  function noteRate(url: string, { all }: Answers): void {
+    const [atMs, before] = [clock.monotonicMs(), looks.get(url)];
+    const seconds = (atMs - (before?.atMs ?? atMs)) / 1000;
+    const grown = Math.max(0, all - (before?.all ?? all));
+    looks.set(url, { all, atMs, perSecond: seconds > 0 ? grown / seconds : 0 });
+  }
 
   const lag = () =>
     nodes?.().find(
@@ -34,7 +52,13 @@ export function createHealth({ database, nodes, maxLagMs, watch, read = readMetr
     );
 
   async function errors(url: string): Promise<string | undefined> {
-    const now = answersIn(await read(url));
+    let now = answersIn(await read(url));
+    noteRate(url, now);
+    if (!last.has(url)) {
+      await sleep(firstLookMs); // so that it is known from the beginning
+      now = answersIn(await read(url));
+      noteRate(url, now);
+    }
     const before = last.get(url);
     if (before === undefined || now.all < before.all) {
       last.set(url, now); // the first look, or a process that was started anew
@@ -63,6 +87,7 @@ export function createHealth({ database, nodes, maxLagMs, watch, read = readMetr
       }
       return undefined;
     },
+    busy: () => [...looks.values()].reduce((sum, { perSecond }) => sum + perSecond, 0) >= busyPerSecond,
   };
 }
 

@@ -15,6 +15,8 @@ export interface LoadOptions {
   world: World;
   /** As always, and without replicas. */
   servers: { replicated: ServerProcess; alone: ServerProcess };
+  /** Of the first of them. */
+  metricsUrl: string;
   requests: Requests;
   steps: FleetSteps;
   /** Tenants that are migrated. */
@@ -32,16 +34,25 @@ export interface LoadOptions {
 export interface LoadCase {
   label: string;
   migrate: boolean;
+  /** The run knows what is served, and gives way. */
+  watched: boolean;
   /** A report reads tables of some tenants, and the server that is asked has no replica that would answer reads meanwhile. */
   report: boolean;
   patience: NonNullable<FleetJob['patience']>;
 }
 
 export const loadCases: readonly LoadCase[] = [
-  { label: 'no migration', migrate: false, report: false, patience: 'ladder' },
-  { label: 'migrating', migrate: true, report: false, patience: 'ladder' },
-  { label: 'report, migrating with the ladder', migrate: true, report: true, patience: 'ladder' },
-  { label: 'report, migrating without', migrate: true, report: true, patience: 'endless' },
+  { label: 'no migration', migrate: false, watched: false, report: false, patience: 'ladder' },
+  { label: 'migrating, giving way', migrate: true, watched: true, report: false, patience: 'ladder' },
+  { label: 'migrating at full speed', migrate: true, watched: false, report: false, patience: 'ladder' },
+  {
+    label: 'report, migrating with the ladder',
+    migrate: true,
+    watched: false,
+    report: true,
+    patience: 'ladder',
+  },
+  { label: 'report, migrating without', migrate: true, watched: false, report: true, patience: 'endless' },
 ];
 
 export interface LoadOutcome extends Asked {
@@ -115,8 +126,8 @@ function requestOf(requests: Requests, tenant: number, n: number): BenchRequest 
 
 /** A step after another, each for itself. */
 async function migrate(
-  { world, steps, loaded, asked, parallel }: LoadOptions,
-  { report: reporting, patience }: LoadCase,
+  { world, steps, loaded, asked, parallel, metricsUrl }: LoadOptions,
+  { report: reporting, patience, watched }: LoadCase,
   over: AbortSignal,
 ): Promise<FleetOutcome[]> {
   // Where a report is read, runs are about nothing else.
@@ -125,7 +136,14 @@ async function migrate(
   while (!over.aborted) {
     keys += 1;
     await steps.addToLadder(`load_${keys}`);
-    runs.push(await runFleet(world, steps.newer, { parallel, tenants, patience }));
+    runs.push(
+      await runFleet(world, steps.newer, {
+        parallel,
+        tenants,
+        patience,
+        ...(watched ? { watch: metricsUrl } : {}),
+      }),
+    );
   }
   return runs;
 }

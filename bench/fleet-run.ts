@@ -11,6 +11,8 @@ export interface FleetJob {
   tenants?: readonly string[];
   /** How it comes by its locks. Default `ladder`: short tries, as always; `endless`: no time-out. */
   patience?: 'ladder' | 'endless';
+  /** MIGRATE_WATCH_URLS */
+  watch?: string;
 }
 
 export interface FleetOutcome {
@@ -26,7 +28,7 @@ export interface FleetOutcome {
 export async function runFleet(
   world: World,
   build: Compiled,
-  { parallel, tenants = [], patience = 'ladder' }: FleetJob,
+  { parallel, tenants = [], patience = 'ladder', watch = '' }: FleetJob,
 ): Promise<FleetOutcome> {
   const command = ['migrate', 'up', '--json', '--parallel', String(parallel)];
   if (tenants.length > 0) command.push('--tenant', ...tenants);
@@ -38,6 +40,7 @@ export async function runFleet(
     DATABASE_URL: world.app.primaryUrl,
     DATABASE_REPLICA_URLS: world.app.replicaUrls.join(','),
     DATABASE_ADMIN_URL: world.ownerUrl,
+    MIGRATE_WATCH_URLS: watch,
   });
   const lines = timed.stdout.split('\n').filter((line) => line !== '');
   const events = lines.map((line) => JSON.parse(line) as RunEvent | ({ type: 'report' } & RunReport));

@@ -21,7 +21,7 @@ import { describeCommit, describeMachine } from './machine.ts';
 import { median } from './measurement.ts';
 import { list, positive } from './options.ts';
 import { createRequests } from './request.ts';
-import type { ServerProcess } from './server-process.ts';
+import { freePort, type ServerProcess } from './server-process.ts';
 import { createMint } from './token.ts';
 import { withWorld, type World } from './world.ts';
 
@@ -140,12 +140,16 @@ async function load(
 ): Promise<void> {
   const servers: ServerProcess[] = [];
   try {
-    const replicated = await startTenantry(world, compiled);
+    const adminPort = await freePort();
+    const replicated = await startTenantry(world, compiled, [], {
+      ...{ DATABASE_ADMIN_URL: world.ownerUrl, ADMIN_PORT: String(adminPort) },
+    });
     servers.push(replicated);
     const alone = await startTenantry(world, compiled, [], { DATABASE_REPLICA_URLS: '' });
     servers.push(alone);
     const settings: LoadOptions = {
       ...{ world, steps, servers: { replicated, alone }, ...given },
+      metricsUrl: `http://127.0.0.1:${adminPort}/metrics`,
       requests: createRequests('token', createMint(world.jwtSecret)),
       perSecond: rate,
     };

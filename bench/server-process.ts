@@ -82,7 +82,8 @@ async function cpuMsOf(pid: number | undefined): Promise<number | undefined> {
   }
 }
 
-async function freePort(): Promise<number> {
+/** Nobody listens there at the moment. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo; // a string only for sockets with a path

@@ -45,6 +45,8 @@ describe('the admin API', () => {
       outliers: [],
       schemas: 3,
       pending: 0,
+      run: null,
+      failures: [],
     });
   });
 

@@ -1,4 +1,5 @@
-import { createClient } from '@redis/client';
+import { createRequire } from 'node:module';
+import type * as Redis from '@redis/client';
 import type { Position } from './position.ts';
 import type { SharedMemory } from './shared-sightings.ts';
 
@@ -42,8 +43,12 @@ const takeOver = `
     redis.call('set', KEYS[1], ARGV[1])
   end`;
 
+/** Loaded where it is used: it takes a tenth of a second, and most commands and many installations have no Redis. */
+const load = createRequire(import.meta.url);
+
 /** Commands fail at once while there is no connection. */
 function makeClient(url: string, name: string) {
+  const { createClient } = load('@redis/client') as typeof Redis;
   const client = createClient({
     url,
     name,

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { buildControlPlane, type ControlPlane, createKernel } from '../../src/build.ts';
-import { provisioningUnderWay } from '../../src/control/migrations/ledger.ts';
+import { provisioningKey, provisioningUnderWay } from '../../src/control/migrations/ledger.ts';
 import type { Step } from '../../src/control/tenants/service.ts';
 import { withConnection } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
@@ -17,6 +17,7 @@ import { settle, withTurn } from '../support/warm.ts';
 
 /** Control planes as several processes have them, none of which does anything that it is not told to. */
 const database = useDatabase();
+const elsewhere = useDatabase({ empty: true });
 const steps = await stepsOf('tenant');
 const newest = steps.at(-1) ?? '';
 const ladders = fileURLToPath(new URL('../../migrations', import.meta.url));
@@ -166,7 +167,11 @@ describe('schemas that wait for a tenant', () => {
       seen[name] = (await control.database.read(provisioningUnderWay)).length;
     });
     await control.warm.tend();
-    await create(control, 'seen');
+    // Somebody makes a tenant in another database of the server, too.
+    await withConnection(elsewhere.superuserUrl(), async (other) => {
+      await other.query(`begin; select pg_advisory_xact_lock_shared(${provisioningKey})`);
+      await create(control, 'seen');
+    });
     expect(seen).toMatchObject({
       'warm: it waits': 0,
       'create: the row is there': 0,

@@ -71,6 +71,7 @@ export async function provisioningUnderWay(session: ReadSession): Promise<number
   const rows = await session.query<{ pid: number }>(
     `select distinct pid from pg_locks, (select ${provisioningKey} as key) k
      where locktype = 'advisory' and granted and objsubid = 1
+       and database = (select oid from pg_database where datname = current_database())
        and classid::bigint = (key >> 32) & 4294967295 and objid::bigint = key & 4294967295`,
   );
   return rows.map(({ pid }) => pid);

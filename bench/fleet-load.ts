@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { withClient } from './connection.ts';
 import { askQuietly, type QuietOutcome } from './fairness-quiet.ts';
-import { numberOf, schemaOf, slugOf, withOwner } from './fleet-population.ts';
+import { numberOf, schemaOf, slugOf } from './fleet-population.ts';
 import { type FleetJob, type FleetOutcome, runFleet } from './fleet-run.ts';
 import type { FleetSteps } from './fleet-steps.ts';
 import { percentile } from './percentile.ts';
@@ -76,7 +77,7 @@ let keys = 0;
 export async function measureLoad(options: LoadOptions, one: LoadCase): Promise<LoadOutcome> {
   const { world, seconds } = options;
   const over = new AbortController();
-  const startedAt = await withOwner(world.ownerUrl, async (client) => {
+  const startedAt = await withClient(world.ownerUrl, async (client) => {
     const { rows } = await client.query<{ now: string }>('select clock_timestamp()::text as now');
     return rows[0]?.now ?? '';
   });
@@ -150,7 +151,7 @@ async function migrate(
 
 /** One transaction that has read a table of each of them, and is at work on it. */
 function report({ world, reported }: LoadOptions, over: AbortSignal): Promise<void> {
-  return withOwner(world.ownerUrl, async (client) => {
+  return withClient(world.ownerUrl, async (client) => {
     while (!over.aborted) {
       await client.query('begin');
       for (let member = 0; member < reported; member += 1) {
@@ -164,7 +165,7 @@ function report({ world, reported }: LoadOptions, over: AbortSignal): Promise<vo
 }
 
 function stepsSince({ world, asked, reported }: LoadOptions, since: string): Promise<LoadOutcome['steps']> {
-  return withOwner(world.ownerUrl, async (client) => {
+  return withClient(world.ownerUrl, async (client) => {
     const count = async (first: number, many: number) => {
       const schemas = Array.from({ length: many }, (_, n) => schemaOf(first + n));
       const { rows } = await client.query<{ n: string }>(

@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import type { Compiled } from './compiled.ts';
+import { withClient } from './connection.ts';
 import { idInSql, productsPerTenant, tenantCount, tenantIdOf, usersPerTenant } from './population.ts';
 import type { World } from './world.ts';
 
@@ -24,7 +25,7 @@ export async function makeFleet(
   compiled: Compiled,
   { tenants, filled, parallel }: { tenants: number; filled: number; parallel: number },
 ): Promise<void> {
-  await withOwner(ownerUrl, async (client) => {
+  await withClient(ownerUrl, async (client) => {
     await client.query(
       `insert into control.tenants (id, slug, name, isolation, schema_name, status)
        select ${idInSql('tenant', `${tenantCount} + t`)}, 'fleet-' || t, 'Fleet ' || t, 'schema',
@@ -38,7 +39,7 @@ export async function makeFleet(
     [compiled.program('src/cli/main.ts'), ...['migrate', 'up', '--parallel', String(parallel)]],
     { env: { DATABASE_ADMIN_URL: ownerUrl }, maxBuffer: outputBytes },
   );
-  await withOwner(ownerUrl, async (client) => {
+  await withClient(ownerUrl, async (client) => {
     for (let member = 0; member < filled; member += 1) await fill(client, member);
     await client.query('analyze');
   });
@@ -66,14 +67,4 @@ async function fill(client: Client, member: number): Promise<void> {
     [id],
   );
   await client.query('commit');
-}
-
-export async function withOwner<T>(url: string, fn: (client: Client) => Promise<T>): Promise<T> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    return await fn(client);
-  } finally {
-    await client.end();
-  }
 }

@@ -1,7 +1,7 @@
 import type { Client } from 'pg';
+import { withClient } from './connection.ts';
 import { changeOf } from './fleet-change.ts';
 import type { FleetContender, Took } from './fleet-contenders.ts';
-import { withOwner } from './fleet-population.ts';
 import { runFleet, told } from './fleet-run.ts';
 import type { FleetSteps } from './fleet-steps.ts';
 import { median } from './measurement.ts';
@@ -43,7 +43,7 @@ export async function measureThroughput(options: ThroughputOptions): Promise<Thr
       const key = `${contender.key}_${round}`;
       const migrate = await contender.prepare(key);
       took.push(await migrate());
-      await withOwner(world.ownerUrl, (client) => verify(client, contender, key, schemas));
+      await withClient(world.ownerUrl, (client) => verify(client, contender, key, schemas));
     }
     onProgress(`Round ${round}: nothing to do`);
     const { report, timed } = await runFleet(world, steps.newer, { parallel });

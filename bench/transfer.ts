@@ -5,8 +5,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { finished, pipeline } from 'node:stream/promises';
 import { parseArgs, promisify } from 'node:util';
-import { Client } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import { withClient } from './connection.ts';
 import { type Compiled, compile } from './compiled.ts';
 import { describeCommit, describeMachine } from './machine.ts';
 import { positive } from './options.ts';
@@ -172,14 +172,4 @@ function told(name: string, figures: readonly Figure[]): string {
 
 function mb(bytes: number): string {
   return `${Math.round(bytes / 2 ** 20)} MB`;
-}
-
-async function withClient<T>(url: string, fn: (client: Client) => Promise<T>): Promise<T> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    return await fn(client);
-  } finally {
-    await client.end();
-  }
 }

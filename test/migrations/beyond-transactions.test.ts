@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { until } from '../support/until.ts';
 import type { RunReport } from '../../src/control/migrations/report.ts';
+import { command } from '../../src/control/tenants/service.ts';
 import { useDatabase } from '../support/database.ts';
 import { slugs, useFleet } from '../support/fleet.ts';
 import { holding } from '../support/holding.ts';
@@ -121,5 +122,35 @@ describe('rows that are rewritten', () => {
     expect(
       await database.superuser(`select colour, count(*)::int as n from tenant_own.products group by 1`),
     ).toEqual([{ colour: 'blue', n: rows }]);
+  });
+
+  it('stop between two batches when the run is cancelled, and the next run goes on from there', async () => {
+    await fleet.addFile('tenant', '9005_slowly', {
+      more: `export const backfill = { table: 'products', set: "colour = slowly('green')", where: "colour = 'blue'" };`,
+    });
+    // So that a batch takes about a second, which makes the next ones smaller.
+    await database.superuser(`create function public.slowly(text) returns text language plpgsql as
+      $$ begin perform pg_sleep(0.002); return $1; end $$`);
+    for (const schema of ['shared', 'tenant_own']) {
+      await database.superuser(`create function ${schema}.slowly(text) returns text language sql as
+        $$ select public.slowly($1) $$`);
+    }
+    const green = async () => {
+      const [row] = await database.superuser<{ n: number }>(
+        `select count(*)::int as n from shared.products where colour = 'green'`,
+      );
+      return row?.n ?? 0;
+    };
+    const run = fleet.control.runner.up();
+    await until(async () => (await green()) > 0, 'the first batch');
+    await fleet.control.fleet.ask('cancel', command);
+    expect(await run).toMatchObject({ status: 'cancelled', counts: { applied: 0, failed: 0 } });
+    const done = await green();
+    expect(done).toBeLessThan(2 * rows);
+    expect(await fleet.at('9005_slowly')).toBe(0);
+    await database.superuser(`create or replace function public.slowly(text) returns text language sql as
+      $$ select $1 $$`);
+    expect((await fleet.control.runner.up()).counts).toMatchObject({ applied: 2, failed: 0 });
+    expect(await green()).toBe(2 * rows);
   });
 });

@@ -118,6 +118,24 @@ describe('what is asked of a run that is under way', () => {
   });
 });
 
+describe('names that are nobody', () => {
+  const database = useDatabase();
+  const fleet = useFleet(database);
+
+  it('are refused, rather than to run without the canaries that were meant', async () => {
+    await fleet.onboard('own');
+    await fleet.onboard('common', 'shared');
+    await fleet.addStep('tenant', '9001_one', 'create table one (id int)');
+    for (const choices of [{ canary: ['owm'] }, { canary: ['common'] }, { tenants: ['own', 'owm'] }]) {
+      const refusal = { code: 'invalid_input', message: expect.stringContaining('No tenant has a schema') };
+      await expect(fleet.control.runner.up(choices)).rejects.toMatchObject(refusal);
+      await expect(fleet.control.runner.outline(choices)).rejects.toMatchObject(refusal);
+      await expect(fleet.control.fleet.start(choices, command)).rejects.toMatchObject(refusal);
+    }
+    expect(await fleet.at('9001_one')).toBe(0);
+  });
+});
+
 describe('a tenant that is deleted while a run is under way', () => {
   const database = useDatabase();
   const fleet = useFleet(database);

@@ -3,10 +3,9 @@ import type { SchemaName, WriteSession } from '../../db/index.ts';
 import { unavailable } from '../../errors.ts';
 import { runBackfill } from './backfill.ts';
 import { buildConcurrently } from './concurrently.ts';
-import { recordFailure } from './ledger.ts';
+import { recordFailure, type RunOf } from './ledger.ts';
 import { climbLadder, lockLadder, patientLadder, type Rung } from './lock-ladder.ts';
 import type { Migrator, SchemaWork } from './migrator.ts';
-import type { RunOf } from './replay.ts';
 import type { Script } from './script.ts';
 import type { Segment } from './segments.ts';
 

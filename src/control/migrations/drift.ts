@@ -6,10 +6,10 @@ import { compare } from './drift/compare.ts';
 import type { Catalog } from './drift/entry.ts';
 import type { Finding } from './drift/finding.ts';
 import { compareLedgers, type Ledgers, readLedgers, stepsOf } from './drift/ledgers.ts';
-import { leaseHolder } from './drift/lease-holder.ts';
 import { readPlaces } from './drift/places.ts';
 import { createTemplates, type Templates } from './drift/template.ts';
 import { createLadder } from './ladder.ts';
+import { leaseHolder } from './lease.ts';
 import type { Script } from './script.ts';
 
 export type { Finding, Mend } from './drift/finding.ts';

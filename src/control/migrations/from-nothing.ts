@@ -1,6 +1,6 @@
 import { type ClientBase, escapeLiteral, Query } from 'pg';
 import type { SchemaName } from '../../db/index.ts';
-import { build } from '../../version.ts';
+import { recordSql } from './ledger.ts';
 import type { Script } from './script.ts';
 
 /**
@@ -62,25 +62,13 @@ function statementsOf({ transactional, statements }: Script): string[] {
   return texts.filter((sql) => !idle.test(sql)).map((sql) => sql.replace(concurrent, '$1'));
 }
 
-/** What recordApplied() and knex do for each step, for all of them. Each step took its share of the time of the message. */
+/** What knex and we keep of the steps. Each took its share of the time of the message. */
 function recorded(schema: SchemaName, scripts: readonly Script[]): string[] {
-  const name = escapeLiteral(schema);
-  const steps = scripts.map(({ step }) => escapeLiteral(step));
-  const sums = scripts.map(({ checksum }) => escapeLiteral(checksum));
-  const newest = steps.at(-1) ?? 'null';
-  const contract = steps.findLast((_step, index) => scripts[index]?.contract === true) ?? 'null';
+  const rows = scripts.map(({ step }, index) => `(${escapeLiteral(step)}, ${index + 1}, clock_timestamp())`);
+  const shareMs = `extract(epoch from clock_timestamp() - statement_timestamp()) * 1000 / ${scripts.length}`;
   return [
-    `insert into knex_migrations (name, batch, migration_time) values
-       ${steps.map((step, index) => `(${step}, ${index + 1}, clock_timestamp())`).join(', ')}`,
-    `insert into control.migration_ledger
-       (schema_name, migration, duration_ms, checksum, build)
-     select ${name}, step, extract(epoch from clock_timestamp() - statement_timestamp()) * 1000 / ${steps.length},
-       checksum, ${escapeLiteral(build)}
-     from (values ${steps.map((step, index) => `(${step}, ${sums[index]})`).join(', ')}) as s (step, checksum)`,
-    `delete from control.migration_failures where schema_name = ${name} and migration in (${steps.join(', ')})`,
-    `insert into control.schema_versions (schema_name, version, needs) values (${name}, ${newest}, ${contract})
-     on conflict (schema_name) do update set version = greatest(schema_versions.version, excluded.version),
-       needs = greatest(schema_versions.needs, excluded.needs)`,
+    `insert into knex_migrations (name, batch, migration_time) values ${rows.join(', ')}`,
+    recordSql(schema, scripts, shareMs),
   ];
 }
 

@@ -1,6 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../clock.ts';
-import { type ControlDatabase, type LentPool, translateError, type WriteSession } from '../../db/index.ts';
+import {
+  type ControlDatabase,
+  type LentPool,
+  type ReadSession,
+  translateError,
+  type WriteSession,
+} from '../../db/index.ts';
 import { AppError } from '../../errors.ts';
 
 /**
@@ -106,6 +112,14 @@ export async function takeLease(
       await letGo();
     },
   };
+}
+
+/** Who is at work at the whole fleet; undefined: nobody. */
+export async function leaseHolder(session: ReadSession): Promise<string | undefined> {
+  const [row] = await session.query<{ holder: string }>(
+    'select holder from control.migration_lease where expires_at > now()',
+  );
+  return row?.holder;
 }
 
 /** The last word of a holder is its own alone. */

@@ -1,7 +1,8 @@
-import { build } from '../../version.ts';
+import { escapeLiteral } from 'pg';
 import { type ReadSession, type SchemaName, schemaName, type WriteSession } from '../../db/index.ts';
-
+import { build } from '../../version.ts';
 import type { LadderName } from './ladder.ts';
+import type { Script } from './script.ts';
 import type { SchemaFacts } from './waves.ts';
 
 /** The central record of what has been applied where; knex keeps its own, inside each schema, with the same names. */
@@ -107,59 +108,66 @@ export async function appliedIn(session: ReadSession, schema: SchemaName): Promi
   return rows.map(({ migration }) => migration);
 }
 
-/** Where, how and by whom a step was applied. */
-export interface Applied {
-  step: string;
-  durationMs: number;
-  checksum: string;
-  /** See Script. */
-  contract: boolean;
-  /** Of the fleet's run; absent where a tenant is made, moved or imported. */
-  run?: { id: string; wave: number; attempts: number };
-  /** The program's version. */
-  build: string;
+/** Whose run it is, for the ledger. */
+export interface RunOf {
+  id: string;
+  /** Counted from 1; control and shared are 0. */
+  wave: number;
+  /** Tries so far in this run, this one included. */
+  attempts: number;
+}
+
+/** Milliseconds since the transaction began. */
+export const sinceBegin = 'extract(epoch from clock_timestamp() - now()) * 1000';
+
+/**
+ * What the central ledger keeps of steps that have been applied to a schema, as SQL, for the message that applies them. From
+ * the commit on the data plane knows the schema by its new version.
+ *
+ * @param schema not `control`, whose ledger grows columns while it is migrated: see recordControl()
+ * @param tookMs of each of them, in SQL
+ * @param run of the fleet; absent where a tenant is made, moved or imported
+ */
+export function recordSql(
+  schema: SchemaName,
+  scripts: readonly Pick<Script, 'step' | 'checksum' | 'contract'>[],
+  tookMs: string,
+  run?: RunOf,
+): string {
+  const at = escapeLiteral(schema);
+  const steps = scripts.map(({ step }) => escapeLiteral(step));
+  const rows = scripts.map(({ checksum }, index) => `(${steps[index]}, ${escapeLiteral(checksum)})`);
+  const needs = steps.findLast((_step, index) => scripts[index]?.contract === true) ?? 'null';
+  const of = run === undefined ? 'null::uuid, null::int' : `${escapeLiteral(run.id)}::uuid, ${run.wave}`;
+  return `
+    insert into control.migration_ledger
+      (schema_name, migration, duration_ms, checksum, run, wave, attempts, build, applied_at)
+    select ${at}, step, ${tookMs}, checksum, ${of}, ${run?.attempts ?? 1} + coalesce(f.attempts, 0),
+      ${escapeLiteral(build)}, clock_timestamp()
+    from (values ${rows.join(', ')}) as s (step, checksum)
+      left join control.migration_failures f on f.schema_name = ${at} and f.migration = s.step;
+    delete from control.migration_failures where schema_name = ${at} and migration in (${steps.join(', ')});
+    insert into control.schema_versions (schema_name, version, needs)
+    values (${at}, ${steps.at(-1) ?? 'null'}, ${needs})
+    on conflict (schema_name) do update set version = greatest(schema_versions.version, excluded.version),
+      needs = greatest(schema_versions.needs, excluded.needs)`;
 }
 
 /**
- * To be called in the transaction of the migration. From then on the data plane knows the schema by its new version.
- *
- * @param schema not `control`, whose ledger grows columns while it is migrated: see recordControl()
+ * The same for the schema `control`, in its transaction. What the columns of newer steps hold is filled in when all steps
+ * have been applied.
  */
-export async function recordApplied(
+export async function recordControl(
   session: WriteSession,
-  schema: SchemaName,
-  applied: Applied,
+  all: readonly { step: string; checksum: string; durationMs: number }[],
 ): Promise<void> {
-  const { step, durationMs, checksum, contract, run, build } = applied;
-  await session.query(
-    `insert into control.migration_ledger (schema_name, migration, duration_ms, checksum, run, wave, attempts, build)
-     values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-    [
-      ...[schema, step, Math.round(durationMs), checksum],
-      ...[run?.id ?? null, run?.wave ?? null, run?.attempts ?? 1, build],
-    ],
-  );
-  await session.query('delete from control.migration_failures where schema_name = $1 and migration = $2', [
-    schema,
-    step,
-  ]);
-  await session.query(
-    `insert into control.schema_versions (schema_name, version, needs) values ($1, $2, $3)
-     on conflict (schema_name) do update set version = greatest(schema_versions.version, excluded.version),
-       needs = greatest(schema_versions.needs, excluded.needs)`,
-    [schema, step, contract ? step : null],
-  );
-}
-
-/** The same for the schema `control`. What the columns of newer steps hold is filled in when all steps have been applied. */
-export async function recordControl(session: WriteSession, all: readonly Applied[]): Promise<void> {
   for (const { step, durationMs } of all) {
     await session.query(
       `insert into control.migration_ledger (schema_name, migration, duration_ms) values ('control', $1, $2)`,
       [step, Math.round(durationMs)],
     );
   }
-  for (const { step, checksum, build } of all) {
+  for (const { step, checksum } of all) {
     await session.query(
       `update control.migration_ledger set checksum = $2, build = $3
        where schema_name = 'control' and migration = $1`,
@@ -195,7 +203,7 @@ export async function recordFailure(
     step: string;
     error: string;
     durationMs: number;
-    run: { id: string; wave: number; attempts: number };
+    run: RunOf;
   },
 ): Promise<void> {
   const { step, error, durationMs, run } = failure;

@@ -10,19 +10,19 @@ import {
   type WriteSession,
 } from '../../db/index.ts';
 import { unavailable } from '../../errors.ts';
-import { build } from '../../version.ts';
 import { climbFromNothing } from './from-nothing.ts';
 import { createLadder, type Ladder, type LadderName } from './ladder.ts';
-import { recordOf, replay, type RunOf } from './replay.ts';
-import type { Script } from './script.ts';
 import {
-  type Applied,
   forgetSchema,
   provisioningKey,
-  recordApplied,
-  recordTakenBack,
   recordControl,
+  recordSql,
+  recordTakenBack,
+  type RunOf,
+  sinceBegin,
 } from './ledger.ts';
+import { recordOf, replay } from './replay.ts';
+import type { Script } from './script.ts';
 
 /**
  * Applies migrations to one schema at a time, in one transaction with the ledgers, as tenantry_owner and on
@@ -174,13 +174,13 @@ export function createMigrator(options: MigratorOptions): Migrator {
         return surveyOf(control, schema, run);
       },
       async apply(script, run) {
-        const { opaque, step, checksum, contract } = script;
-        if (opaque === undefined) return replay(await connectionOf(trx), schema, script, run);
-        const startedMs = clock.monotonicMs();
+        const connection = await connectionOf(trx);
+        if (script.opaque === undefined) return replay(connection, schema, script, run);
         const done = await nextStep(trx, schema, ladderOf(schema));
-        if (done !== step) throw new Error(`Knex would apply ${done ?? 'nothing'} where ${step} is pending.`);
-        const durationMs = clock.monotonicMs() - startedMs;
-        return recordApplied(await session(), schema, { step, durationMs, checksum, contract, run, build });
+        if (done !== script.step) {
+          throw new Error(`Knex would apply ${done ?? 'nothing'} where ${script.step} is pending.`);
+        }
+        await connection.query(recordSql(schema, [script], sinceBegin, run));
       },
       async descend() {
         const control = await session();
@@ -226,17 +226,19 @@ export function createMigrator(options: MigratorOptions): Migrator {
     const known = empty && schema !== 'control';
     const ahead = known ? await climbFromNothing(await connectionOf(trx), schema, all) : [];
     if (ahead.length === all.length) return ahead;
-    const scripts = new Map(all.map((script) => [script.step, script]));
-    const applied: Applied[] = [];
+    const applied: { step: string; checksum: string; durationMs: number }[] = [];
     for (;;) {
       const startedMs = clock.monotonicMs();
       const step = await nextStep(trx, schema, ladder);
       if (step === undefined) break;
-      const { checksum = '', contract = false } = scripts.get(step) ?? {};
       const durationMs = clock.monotonicMs() - startedMs;
-      const entry: Applied = { step, durationMs, checksum, contract, build };
-      applied.push(entry);
-      if (schema !== 'control') await recordApplied(session, schema, entry);
+      const script = all.find((one) => one.step === step);
+      if (script === undefined) throw new Error(`Knex has applied ${step}, which is not of the ladder.`);
+      applied.push({ step, checksum: script.checksum, durationMs });
+      if (schema !== 'control') {
+        const sql = recordSql(schema, [script], String(Math.round(durationMs)));
+        await (await connectionOf(trx)).query(sql);
+      }
     }
     if (schema === 'control') await recordControl(session, applied);
     return [...ahead, ...applied.map(({ step }) => step)];

@@ -2,6 +2,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { Clock } from '../../clock.ts';
 import { build } from '../../version.ts';
 import type { ControlDatabase, LentPool, SchemaName } from '../../db/index.ts';
+import { AppError } from '../../errors.ts';
 import { retractContract } from './announcement.ts';
 import { holderHere } from './brief-run.ts';
 import { applySegment, type ApplyParts, wordsOf } from './apply.ts';
@@ -27,13 +28,15 @@ import type { SchemaFacts } from './waves.ts';
 export interface Runner {
   /** @throws AppError migration_refused when a step was edited after it had been applied */
   plan(): Promise<SchemaPlan[]>;
+  /** What up() would refuse at once. @throws AppError migration_refused, invalid_input */
+  check(choices: RunChoices): Promise<void>;
   /** What up() would do with these choices. @throws AppError migration_refused, as plan() */
   outline(choices?: Pick<RunChoices, 'canary' | 'tenants'>): Promise<Outline>;
   /**
    * Applies what is pending. A tenant that fails does not stop its wave; control or shared failing stops everything,
    * because everything else stands on them. A second run takes up where this one ended.
    *
-   * @throws AppError run_under_way, migration_refused
+   * @throws AppError run_under_way, migration_refused; invalid_input for tenants or canaries that are nobody
    */
   up(options?: UpOptions): Promise<RunReport>;
   /** Takes the newest step of the tenant ladder back. @throws AppError run_under_way */
@@ -94,7 +97,7 @@ export function createRunner(options: RunnerOptions): Runner {
 
   async function up(choices: UpOptions = {}): Promise<RunReport> {
     const startedMs = clock.monotonicMs();
-    const plans = chosen(await plan(), choices.tenants);
+    const plans = chosen(await plan(), choices);
     const pending = await pendingScripts(plans);
     // What is applied to nothing holds nobody up.
     if (plans.some(({ version }) => version !== undefined)) await lint(pending);
@@ -143,7 +146,12 @@ export function createRunner(options: RunnerOptions): Runner {
     const own = openMigrator({ poolMax: parallel + 1, applicationName: lease.applicationName });
     const gate = createGate({ ...options, lease, journal, signal: choices.signal });
     const apply: ApplyParts = {
-      ...{ migrator: own, clock, rest: options.rest, signal: lease.lost, statementTimeoutMs },
+      ...{ migrator: own, clock, signal: lease.lost, statementTimeoutMs },
+      // Rows may be rewritten for hours: what is asked of the run counts between any two batches.
+      async rest(tookMs, signal) {
+        await options.rest(tookMs, signal);
+        await gate.pass();
+      },
       limit: (attempt) => attempt(),
       ...(ladders === undefined ? {} : { ladders }),
       onRetry: (schema, error) => journal.tell({ type: 'retry', schema, error: error.message }),
@@ -254,10 +262,13 @@ export function createRunner(options: RunnerOptions): Runner {
   return {
     plan,
     up,
-    async outline({ canary, tenants } = {}) {
-      const plans = chosen(await plan(), tenants);
+    async check(choices) {
+      chosen(await plan(), choices);
+    },
+    async outline(choices = {}) {
+      const plans = chosen(await plan(), choices);
       const facts = stands(plans) ? await database.read(readFacts) : new Map<string, SchemaFacts>();
-      return outlineOf(plans, await scripts(), facts, canary);
+      return outlineOf(plans, await scripts(), facts, choices.canary);
     },
     down: ({ tenants } = {}) => takeBack(options, tenants),
   };
@@ -282,8 +293,20 @@ function endOf(stop: Stop | undefined, failed: number, resumable: boolean): RunS
   return stop?.stopped ?? (failed > 0 ? 'failed' : 'succeeded');
 }
 
-/** Control and shared, and of the tenants' schemas those that were asked for. */
-function chosen(plans: SchemaPlan[], tenants: readonly string[] | undefined): SchemaPlan[] {
+/** Control and shared, and of the tenants' schemas those that were asked for. @throws AppError invalid_input for a name that is nobody's */
+function chosen(
+  plans: SchemaPlan[],
+  { tenants, canary }: Pick<RunChoices, 'tenants' | 'canary'>,
+): SchemaPlan[] {
+  const schemas = new Set<string>(plans.map(({ schema }) => schema));
+  const named = [...(tenants ?? []), ...(typeof canary === 'object' ? canary : [])];
+  const strangers = named.filter((slug) => !schemas.has(`tenant_${slug}`));
+  if (strangers.length > 0) {
+    throw new AppError(
+      'invalid_input',
+      `No tenant has a schema of its own by this name: ${strangers.join(', ')}.`,
+    );
+  }
   if (tenants === undefined) return plans;
   const wanted = new Set(['control', 'shared', ...tenants.map((slug) => `tenant_${slug}`)]);
   return plans.filter(({ schema }) => wanted.has(schema));

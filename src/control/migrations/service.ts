@@ -31,7 +31,7 @@ export interface FleetService {
   /**
    * Starts a run, as a job.
    *
-   * @throws AppError run_under_way
+   * @throws AppError run_under_way, migration_refused, invalid_input: see Runner
    */
   start(choices: StartRun, author: Author): Promise<RunView>;
   /** @throws AppError not_found */
@@ -80,8 +80,9 @@ export function createFleetService(parts: {
       return { ...statusOf(plans), ...more };
     },
 
-    start: (choices, author) =>
-      database.write(async (session) => {
+    async start(choices, author) {
+      await runner.check(choices);
+      return database.write(async (session) => {
         // Two that ask at once meet here.
         await session.query('lock table control.migration_runs in share row exclusive mode');
         const live = await findLive(session);
@@ -98,7 +99,8 @@ export function createFleetService(parts: {
         const run = await findRun(session, id);
         if (run === undefined) throw new Error('A run that has just been written is not there');
         return run;
-      }),
+      });
+    },
 
     get,
     list: (request) => database.read((session) => pageOfRuns(session, request)),

@@ -163,7 +163,8 @@ describe('a run that is asked for over the API', () => {
       const begun = await start({ parallel: 1 });
       await until(async () => (await fleet.at('9005_five')) > 0, 'the run to be under way');
       await database.superuser(
-        `select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'tenantry-migrate %'`,
+        `select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and application_name like 'tenantry-migrate %'`,
       );
       return begun;
     });

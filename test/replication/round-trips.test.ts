@@ -127,7 +127,8 @@ describe('reads at once on one connection', () => {
     await until(async () => {
       const ended = await database.superuser(
         `select pg_terminate_backend(pid) from pg_stat_activity
-         where usename = 'tenantry_app' and query like '%pg_sleep(30)%' and state = 'active'`,
+         where datname = current_database() and usename = 'tenantry_app' and query like '%pg_sleep(30)%'
+           and state = 'active'`,
       );
       return ended.length > 0;
     }, 'the backend to be terminated');

@@ -111,7 +111,7 @@ const edges: { room: RegExp; may: string[] }[] = [
       ...edge(),
     ],
   },
-  { room: /^src\/features\/[^/]+\/schema\.ts$/, may: ['zod', 'src/auth/roles.ts'] },
+  { room: /^src\/features\/[^/]+\/schema\.ts$/, may: ['zod', 'src/auth/roles.ts', 'src/http/resource.ts'] },
   {
     room: /^src\/features\/[^/]+\/routes\.ts$/,
     may: [
@@ -225,7 +225,7 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
   },
   {
     spelling: /\b(tenant_id|deleted_at)\b/,
-    only: /^(src\/db\/(table|tenant-rows|scope|audit|numbers|capacity)\.ts|src\/control\/(isolation-rules|tenants\/purge\/tables|tenants\/move\/rows|migrations\/(backfill|lint\/tenancy))\.ts|migrations\/.*)$/,
+    only: /^(src\/db\/(table|table-reading|selecting|tenant-rows|scope|audit|numbers|capacity)\.ts|src\/control\/(isolation-rules|tenants\/purge\/tables|tenants\/move\/rows|migrations\/(backfill|lint\/tenancy))\.ts|migrations\/.*)$/,
     why: 'no feature can forget what it does not spell',
   },
 ];

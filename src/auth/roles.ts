@@ -8,6 +8,7 @@ export const operatorRole = 'operator';
 export const actions = [
   'read',
   'write',
+  'read-deleted',
   'manage-users',
   'manage-admins',
   'manage-owners',
@@ -18,11 +19,11 @@ export type Action = (typeof actions)[number];
 
 const allowed: ReadonlyMap<string, readonly Action[]> = new Map<string, readonly Action[]>([
   ['owner', actions],
-  ['admin', ['read', 'write', 'manage-users', 'manage-admins', 'manage-keys', 'read-audit']],
+  ['admin', ['read', 'write', 'read-deleted', 'manage-users', 'manage-admins', 'manage-keys', 'read-audit']],
   ['member', ['read', 'write']],
   ['viewer', ['read']],
   // No credentials: what an operator does must end with its quarter of an hour.
-  [operatorRole, ['read', 'write', 'read-audit']],
+  [operatorRole, ['read', 'write', 'read-deleted', 'read-audit']],
 ]);
 
 /** False for a role that is not in the table. */
@@ -35,7 +36,7 @@ export const keyResources = ['products', 'orders', 'users', 'audit-events'] as c
 export type KeyResource = (typeof keyResources)[number];
 
 /**
- * What a key can be given. `read` and `write` are of products and orders, the daily business; people and the audit must
+ * What a key can be given. `read` and `write` are of the daily business, such as products and orders; people and the audit must
  * be named. A key never handles keys, admins or owners: what it does must end with it.
  */
 export const keyScopes = [
@@ -48,10 +49,12 @@ export type KeyScope = (typeof keyScopes)[number];
 const kinds: Partial<Record<Action, 'read' | 'write'>> = {
   read: 'read',
   'read-audit': 'read',
+  'read-deleted': 'read',
   write: 'write',
   'manage-users': 'write',
 };
-const daily: ReadonlySet<string> = new Set(['products', 'orders']);
+/** What a key's bare `read` and `write` do not open. */
+const apart: ReadonlySet<string> = new Set(['users', 'audit-events', 'api-keys']);
 
 interface Bounded {
   readonly role?: string | undefined;
@@ -64,5 +67,5 @@ export function permits({ role, scopes }: Bounded, action: Action, resource: str
   if (scopes === undefined) return true;
   const kind = kinds[action];
   if (kind === undefined) return false;
-  return scopes.includes(`${resource}:${kind}`) || (daily.has(resource) && scopes.includes(kind));
+  return scopes.includes(`${resource}:${kind}`) || (!apart.has(resource) && scopes.includes(kind));
 }

@@ -48,5 +48,20 @@ export {
   tenantTables,
 } from './tenant-rows.ts';
 export { nextNumber } from './numbers.ts';
+export { countIn, type CountOptions, createRecords, type Records } from './records.ts';
 export { defineTable } from './table.ts';
-export type { Direction, Page, PageRequest, Period, Stamped, Table } from './table-contract.ts';
+export {
+  type ColumnType,
+  type Condition,
+  type Deletion,
+  type Direction,
+  type Operator,
+  operators,
+  type Page,
+  type PageRequest,
+  type RowPosition,
+  type Selection,
+  type Stamped,
+  type Table,
+  type Versions,
+} from './table-contract.ts';

@@ -29,34 +29,65 @@ export interface TableDefinition<Row extends Stamped> {
 
 export type Direction = 'asc' | 'desc';
 
-export interface PageRequest<Row> {
+/** Of a row in a sorted list; rows with equal values are told apart by id. */
+export interface RowPosition {
+  value: string | number;
+  id: string;
+}
+
+export const operators = ['eq', 'ne', 'lt', 'lte', 'gt', 'gte', 'in', 'prefix', 'null'] as const;
+export type Operator = (typeof operators)[number];
+
+/** What must hold for a field. `in` takes a list, `null` whether the field has no value, the others one value. */
+export interface Condition<Row> {
+  field: keyof Row & string;
+  operator: Operator;
+  value: string | number | boolean | readonly (string | number)[];
+}
+
+/** Which rows are meant. */
+export interface Selection<Row> {
+  /** Rows equal in all these fields. */
+  where?: Partial<Row> | undefined;
+  /** Rows for which all of this holds, too. */
+  filter?: readonly Condition<Row>[] | undefined;
+  /** Default `exclude`. Rows that are deleted say so in `deletedAt` and `deletionId`. */
+  deleted?: 'exclude' | 'include' | 'only' | undefined;
+}
+
+export interface PageRequest<Row> extends Selection<Row> {
   /** 1 to 100. */
   limit: number;
   sort: { field: keyof Row & string; direction: Direction };
-  /** Where the previous page ended: the sort value and id of its last row. */
-  after?: { value: string | number; id: string };
-  /** Rows equal in all these fields. */
-  where?: Partial<Row>;
-  /** Rows made in this time. */
-  period?: Period;
-}
-
-/** ISO 8601; from the first moment on, and before the second. */
-export interface Period {
-  from?: string | undefined;
-  to?: string | undefined;
+  /** Rows that come after this one. */
+  after?: RowPosition | undefined;
+  /** Rows that come before this one: the last of them, in the order of the list. Not together with `after`. */
+  before?: RowPosition | undefined;
 }
 
 export interface Page<Row> {
   rows: Row[];
   /** To be given as `after` for the next page; undefined at the end. */
-  next: { value: string | number; id: string } | undefined;
+  next: RowPosition | undefined;
+  /** To be given as `before` for the previous page; undefined at the beginning, and where lists go forward only. */
+  prev?: RowPosition | undefined;
 }
 
 /** A deletion, named so that exactly what it removed can be brought back. */
 export interface Deletion {
   deletionId: string;
 }
+
+export interface FindOptions {
+  /** Until the unit of work ends. */
+  lock?: boolean | undefined;
+  /** As in a Selection. */
+  deleted?: Selection<unknown>['deleted'];
+  /** Versions the row may have, all by default. @throws AppError precondition_failed */
+  versions?: Versions | undefined;
+}
+
+export type Versions = readonly number[];
 
 export type Own<Row extends Stamped> = Omit<Row, keyof Stamped>;
 /** A field that is undefined stays as it is. */
@@ -65,7 +96,7 @@ export type Changes<Row extends Stamped> = { [Field in keyof Own<Row>]?: Own<Row
 export interface Table<Row extends Stamped> {
   find(session: ReadSession, id: string): Promise<Row | undefined>;
   /** @throws AppError not_found for an unknown, deleted or foreign id, in the same words */
-  require(session: ReadSession, id: string, options?: { lock?: boolean }): Promise<Row>;
+  require(session: ReadSession, id: string, options?: FindOptions): Promise<Row>;
   /**
    * Those of `ids` that exist, in the order of their ids. With `lock` they are locked, in that order, until the unit of
    * work ends, so that two units never wait for each other.
@@ -77,13 +108,18 @@ export interface Table<Row extends Stamped> {
   findIn(session: ReadSession, field: keyof Row & string, values: readonly string[]): Promise<Row[]>;
   /** Keyset pagination; rows with equal sort values are told apart by id. */
   page(session: ReadSession, request: PageRequest<Row>): Promise<Page<Row>>;
-  count(session: ReadSession, where?: Partial<Row>, period?: Period): Promise<number>;
+  count(session: ReadSession, where?: Partial<Row>, more?: Omit<Selection<Row>, 'where'>): Promise<number>;
+  /** As `count`, exact up to a thousand rows; beyond that what PostgreSQL's planner expects. */
+  estimate(session: ReadSession, selection?: Selection<Row>): Promise<number>;
   /** The id is a new uuid v7. */
   insert(session: WriteSession, values: Own<Row>): Promise<Row>;
   /** All or nothing, in the order given; statements of up to 1,000 rows. */
   insertMany(session: WriteSession, values: readonly Own<Row>[]): Promise<Row[]>;
-  /** @throws AppError not_found */
-  update(session: WriteSession, id: string, changes: Changes<Row>): Promise<Row>;
+  /**
+   * @param versions those that the caller knows, all by default
+   * @throws AppError not_found; precondition_failed for a row of another version, which takes a statement more to tell
+   */
+  update(session: WriteSession, id: string, changes: Changes<Row>, versions?: Versions): Promise<Row>;
   /** Each id gets its own value of one field, in one statement. Ids that are not there are left out. */
   updateEach<Field extends keyof Own<Row> & string>(
     session: WriteSession,
@@ -92,8 +128,8 @@ export interface Table<Row extends Stamped> {
   ): Promise<void>;
   /** Notes the present time in a field. No change: neither version nor audit know of it. A row that is gone stays so. */
   touch(session: WriteSession, id: string, field: keyof Row & string): Promise<void>;
-  /** @throws AppError not_found, also for what is deleted already */
-  softDelete(session: WriteSession, id: string): Promise<Deletion>;
+  /** @throws AppError not_found, also for what is deleted already; precondition_failed, as update() */
+  softDelete(session: WriteSession, id: string, versions?: Versions): Promise<Deletion>;
   /** Deletes what is still there of the rows equal in all these fields, as a part of another deletion. */
   softDeleteWhere(session: WriteSession, where: Partial<Row>, deletion: Deletion): Promise<void>;
   /**

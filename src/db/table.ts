@@ -1,115 +1,51 @@
-import createKnex, { type Knex } from 'knex';
 import { v7 as uuidv7 } from 'uuid';
 import { notFound } from '../errors.ts';
 import { type AuditedChange, auditedText, authorValues, isOperator } from './audit.ts';
-import { type ReadSession, tenantOf, type WriteSession } from './session.ts';
-import type {
-  ColumnType,
-  Own,
-  PageRequest,
-  Period,
-  Stamped,
-  Table,
-  TableDefinition,
-} from './table-contract.ts';
+import { tenantOf, type WriteSession } from './session.ts';
+import type { Own, Stamped, Table, TableDefinition, Versions } from './table-contract.ts';
+import { numbered, partsOf, shapeOf } from './selecting.ts';
+import { readingOf } from './table-reading.ts';
+import { type Ask, createTexts, tableShape } from './table-shape.ts';
 
 /**
  * The repository kernel: every statement names the tenant of its session and leaves out what is deleted, so a feature
- * cannot forget either (row level security stands behind it). Fixed statements are text; knex, not connected to
- * anything, compiles the ones with filters.
+ * cannot forget either (row level security stands behind it).
  */
 
-/** Only a compiler: it has no connection and cannot get one. */
-const compiler = createKnex({ client: 'pg' });
 const rowsPerInsert = 1000;
 
 export function defineTable<Row extends Stamped>(definition: TableDefinition<Row>): Table<Row> {
   const { name, constraints = {} } = definition;
-  const types: Record<string, ColumnType> = {
-    id: 'uuid',
-    ...definition.columns,
-    version: 'integer',
-    createdAt: 'timestamptz',
-    updatedAt: 'timestamptz',
-  };
-  const ownFields = Object.keys(definition.columns);
-  const selection = Object.keys(types)
-    .map((field) => `${column(field)} as "${field}"`)
-    .join(', ');
+  const shape = tableShape(definition);
+  const { ownFields, column, type } = shape;
+  const selection = shape.selection();
   const returned = `tenant_id, ${selection}`;
-  const ofRow = `t.tenant_id, ${Object.keys(types)
-    .map((field) => `t.${column(field)} as "${field}"`)
-    .join(', ')}`;
+  const ofRow = `t.tenant_id, ${shape.selection('t')}`;
   const live = `from ${name} where tenant_id = $1 and deleted_at is null`;
   const touched = 'version = version + 1, updated_at = now()';
   const touchedRow = 'version = t.version + 1, updated_at = now()';
   const secret = new Set<string>(definition.secret);
   const audited = definition.audit !== 'none';
-  const shown = Object.keys(types)
-    .map((field) => `"${field}"`)
-    .join(', ');
+  const shown = shape.fields.map((field) => `"${field}"`).join(', ');
   const whole = snapshot(ownFields, (field) => `changed."${field}"`);
 
-  function column(field: string): string {
-    if (!(field in types)) throw new Error(`${name} has no field ${field}`);
-    return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  }
-
-  function builder(session: ReadSession, where: Partial<Row>, period: Period = {}): Knex.QueryBuilder {
-    const query = compiler(name)
-      .where({ tenant_id: tenantOf(session) })
-      .whereNull('deleted_at');
-    if (period.from !== undefined) void query.where('created_at', '>=', period.from);
-    if (period.to !== undefined) void query.where('created_at', '<', period.to);
-    for (const [field, value] of Object.entries(where)) {
-      if (value === null) void query.whereNull(column(field));
-      else void query.where(column(field), value as string | number);
-    }
-    return query;
-  }
-
-  /** One statement under the name that logs and traces know it by, such as `products.page`. */
-  function ask<Result extends object = Row>(
-    session: ReadSession,
-    operation: keyof Table<Row>,
-    text: string,
-    values: readonly unknown[],
-  ): Promise<Result[]> {
-    return session.query<Result>(text, values, constraints, `${name}.${operation}`);
-  }
-
-  async function run<Result extends object = Row>(
-    session: ReadSession,
-    operation: keyof Table<Row>,
-    query: Knex.QueryBuilder,
-  ): Promise<Result[]> {
-    const { sql, bindings } = query.toSQL().toNative();
-    return ask<Result>(session, operation, sql, bindings);
-  }
-
-  /** By what makes them differ: making one takes longer than the rest of the way to PostgreSQL. */
-  const texts = new Map<string, string>();
-
-  function textOf(shape: string, make: () => string): string {
-    const known = texts.get(shape);
-    if (known !== undefined) return known;
-    const text = make();
-    texts.set(shape, text);
-    return text;
-  }
+  const texts = createTexts();
+  const ask: Ask<Row> = (session, operation, text, values) =>
+    session.query(text, values, constraints, `${name}.${operation}`);
+  const reading = readingOf(shape, texts, ask);
 
   /**
    * A statement that changes rows, and its event.
    *
    * @param parts of its text; `before` and `after` are expressions over what it returns
-   * @param shape what tells its text from others of the operation; null when there are too many to keep
+   * @param kind what tells its text from others of the operation; null when there are too many to keep
    */
   function change<Result extends object = Row>(
     session: WriteSession,
     [operation, verb]: readonly [keyof Table<Row>, 'create' | 'update' | 'delete' | 'restore'],
     values: readonly unknown[],
     parts: () => Pick<AuditedChange, 'change'> & Partial<AuditedChange>,
-    shape: string | null = '',
+    kind: string | null = '',
   ): Promise<Result[]> {
     const told = audited && isOperator(session);
     const make = () => {
@@ -126,7 +62,7 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       };
       return auditedText(event, values.length, told);
     };
-    const text = shape === null ? make() : textOf(`${operation} ${told} ${shape}`, make);
+    const text = texts.of(kind === null ? undefined : `${operation} ${told} ${kind}`, make);
     return ask<Result>(
       session,
       operation,
@@ -143,12 +79,6 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     });
     return `jsonb_build_object(${pairs.join(', ')})`;
   }
-
-  const findText = `select ${selection} ${live} and id = $2`;
-  const find = async (session: ReadSession, id: string, lock = false): Promise<Row | undefined> => {
-    const text = lock ? `${findText} for update` : findText;
-    return (await ask(session, 'find', text, [tenantOf(session), id]))[0];
-  };
 
   const requireRow = (row: Row | undefined): Row => {
     if (row === undefined) throw notFound();
@@ -179,74 +109,22 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     return rows;
   }
 
-  function pageText(session: ReadSession, request: PageRequest<Row>): string {
-    const { sort, after, where = {}, period = {} } = request;
-    const fields = Object.entries(where).map(([field, value]) => (value === null ? `no ${field}` : field));
-    const bounds = [period.from && '>=', period.to && '<', after && 'after'];
-    return textOf(['page', sort.direction, sort.field, ...bounds, ...fields].join(' '), () => {
-      const by = column(sort.field);
-      const query = builder(session, where, period).select(compiler.raw(selection)).limit(1);
-      void query.orderBy([by, 'id'].map((each) => ({ column: each, order: sort.direction })));
-      if (after !== undefined) {
-        const beyond = `(${by}, id) ${sort.direction === 'asc' ? '>' : '<'} (?::${types[sort.field]}, ?::uuid)`;
-        void query.whereRaw(beyond, [after.value, after.id]);
-      }
-      return query.toSQL().toNative().sql;
-    });
-  }
-
-  /** In the order in which `pageText` asks for them. */
-  function pageValues(session: ReadSession, { limit, after, where = {}, period = {} }: PageRequest<Row>) {
-    const given = [period.from, period.to, ...Object.values(where)].filter(
-      (value) => value !== undefined && value !== null,
-    );
-    return [tenantOf(session), ...given, ...(after ? [after.value, after.id] : []), limit + 1];
+  /** @throws AppError not_found, precondition_failed, before anything is changed */
+  async function requireVersion(session: WriteSession, id: string, versions: Versions | undefined) {
+    if (versions !== undefined) await reading.require(session, id, { lock: true, versions });
   }
 
   return {
-    find: (session, id) => find(session, id),
-    require: async (session, id, options) => requireRow(await find(session, id, options?.lock)),
-    findMany: (session, ids, options) =>
-      ask(
-        session,
-        'findMany',
-        `select ${selection} ${live} and id = any($2::uuid[]) order by id${options?.lock ? ' for update' : ''}`,
-        [tenantOf(session), ids],
-      ),
-    findWhere: (session, where) =>
-      run(session, 'findWhere', builder(session, where).select(compiler.raw(selection)).orderBy('id')),
-    findIn: (session, field, values) =>
-      ask(
-        session,
-        'findIn',
-        `select ${selection} ${live} and ${column(field)} = any($2::${types[field]}[]) order by id`,
-        [tenantOf(session), values],
-      ),
-
-    async page(session, request) {
-      const { limit, sort } = request;
-      const rows = await ask(session, 'page', pageText(session, request), pageValues(session, request));
-      const shown = rows.slice(0, limit);
-      const last = shown.at(-1);
-      const more = rows.length > limit && last !== undefined;
-      return {
-        rows: shown,
-        next: more ? { value: last[sort.field] as string | number, id: last.id } : undefined,
-      };
-    },
-
-    async count(session, where = {}, period = {}) {
-      const query = builder(session, where, period).count({ n: '*' });
-      const rows = await run<{ n: number }>(session, 'count', query);
-      return rows[0]?.n ?? 0;
-    },
+    ...reading,
+    find: (session, id) => reading.find(session, id),
 
     async insert(session, values) {
       return requireRow((await insertChunk(session, [values]))[0]);
     },
     insertMany,
 
-    async update(session, id, changes) {
+    async update(session, id, changes, versions) {
+      await requireVersion(session, id, versions);
       const fields = ownFields.filter((field) => (changes as Record<string, unknown>)[field] !== undefined);
       const given = fields.map((field) => (changes as Record<string, unknown>)[field]);
       const values = [tenantOf(session), id, ...given];
@@ -269,7 +147,7 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       const parts = () => ({
         leading: `prior as (
           select t.*, v.value as audit_value
-          from unnest($2::uuid[], $3::${types[field]}[]) as v(id, value) join ${name} t on t.id = v.id
+          from unnest($2::uuid[], $3::${type(field)}[]) as v(id, value) join ${name} t on t.id = v.id
           where t.tenant_id = $1 and t.deleted_at is null order by t.id for no key update of t), `,
         change: `update ${name} t set ${column(field)} = prior.audit_value, ${touchedRow}
           from prior where t.tenant_id = $1 and t.id = prior.id and t.deleted_at is null
@@ -287,7 +165,8 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       await ask(session, 'touch', text, [tenantOf(session), id]);
     },
 
-    async softDelete(session, id) {
+    async softDelete(session, id, versions) {
+      await requireVersion(session, id, versions);
       const deletionId = uuidv7();
       const parts = () => ({
         change: `update ${name} set deleted_at = now(), deletion_id = $3, ${touched}
@@ -306,11 +185,13 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     },
 
     async softDeleteWhere(session, where, { deletionId }) {
-      const gone = { deleted_at: compiler.fn.now(), deletion_id: deletionId, updated_at: compiler.fn.now() };
-      const query = builder(session, where).update({ ...gone, version: compiler.raw('version + 1') });
-      const { sql, bindings } = query.toSQL().toNative();
-      const parts = () => ({ change: `${sql} returning ${returned}`, before: whole, result: '"id"' });
-      await change(session, ['softDeleteWhere', 'delete'], bindings, parts, null);
+      const selected = partsOf(shape, tenantOf(session), { where });
+      const conditions = selected.map((part) => part.text).join(' and ');
+      const text = `update ${name} set deleted_at = now(), deletion_id = ?, ${touched}
+        where ${conditions} returning ${returned}`;
+      const values = [deletionId, ...selected.flatMap((part) => part.values)];
+      const parts = () => ({ change: numbered(text), before: whole, result: '"id"' });
+      await change(session, ['softDeleteWhere', 'delete'], values, parts, shapeOf({ where }));
     },
 
     async restore(session, id) {
@@ -322,7 +203,7 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       );
       if (found[0] === undefined) throw notFound();
       const { deletionId } = found[0];
-      if (deletionId === null) return { row: requireRow(await find(session, id)), deletion: undefined };
+      if (deletionId === null) return { row: await reading.require(session, id), deletion: undefined };
       const parts = () => ({
         change: `update ${name} set deleted_at = null, deletion_id = null, ${touched}
           where tenant_id = $1 and id = $2 returning ${returned}`,

@@ -13,7 +13,7 @@ import {
 } from '../db/index.ts';
 import { AppError } from '../errors.ts';
 import type { ConsistencyTokens } from './consistency-token.ts';
-import { requireActor, type RequestContext } from './context.ts';
+import { type Freshness, requireActor, type RequestContext } from './context.ts';
 import { originOf } from './origin.ts';
 import type { Step } from './steps.ts';
 import { invalid } from './validate.ts';
@@ -30,11 +30,13 @@ export function consistency(level: Level, tokens: ConsistencyTokens): Step {
     const token = req.get('consistency-token');
     const after = token === undefined ? undefined : tokens.read(tenant.id, token);
     const answerTokens = { tokens, onReads: token !== undefined };
-    req.context.scope = new RequestScope(tenant, requireActor(req), req.context, res, {
+    const scope = new RequestScope(tenant, requireActor(req), req.context, res, {
       level: wantedLevel(req, level),
       after,
       answerTokens,
     });
+    req.context.scope = scope;
+    req.context.freshness = scope;
   };
 }
 
@@ -67,11 +69,12 @@ interface Wanted {
  * The scope of a request and, in one object, what its reads must be and what came of them. A class: an object literal
  * with an accessor costs more than all other steps, and V8 keeps all that it refers to until the next major collection.
  */
-class RequestScope implements TenantScope, Consistency {
+class RequestScope implements TenantScope, Consistency, Freshness {
   readonly tenant: Tenant;
   readonly actor: Actor;
   readonly level: Level;
-  readonly after: Position | undefined;
+  after: Position | undefined;
+  #seen: Position | undefined = undefined;
   readonly #context: RequestContext;
   readonly #res: Response;
   readonly #answerTokens: Wanted['answerTokens'];
@@ -118,7 +121,19 @@ class RequestScope implements TenantScope, Consistency {
     this.#res.setHeader('Consistency-Token', this.#answerTokens.tokens.sign(this.tenant.id, position));
   }
 
+  require(token: string): void {
+    if (token === '') return;
+    const position = this.#answerTokens?.tokens.read(this.tenant.id, token);
+    if (position !== undefined) this.after = furthest(this.after, position) ?? position;
+  }
+
+  seen(): string {
+    if (this.#seen === undefined || this.#answerTokens === undefined) return '';
+    return this.#answerTokens.tokens.sign(this.tenant.id, this.#seen);
+  }
+
   saw(position: Position): void {
+    this.#seen = furthest(this.#seen, position) ?? position;
     if (this.#answerTokens?.onReads) this.wrote(furthest(this.after, position) ?? position);
   }
 

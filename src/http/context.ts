@@ -19,6 +19,8 @@ export class RequestContext {
   actor: Actor | undefined = undefined;
   tenant: Tenant | undefined = undefined;
   scope: TenantScope | undefined = undefined;
+  /** Of the reads of the request; undefined where no tenant is served. */
+  freshness: Freshness | undefined = undefined;
   #ended: AppError | undefined = undefined;
   #abort: AbortController | undefined = undefined;
 
@@ -42,6 +44,14 @@ export class RequestContext {
     this.#ended ??= reason;
     this.#abort?.abort(this.#ended);
   }
+}
+
+/** Carries how far a server had come from one request to another that must not see less. */
+export interface Freshness {
+  /** The next reads see all that a consistency token of this tenant stands for; nothing for ''. */
+  require(token: string): void;
+  /** A consistency token of what the reads so far have shown; '' when that is not known. */
+  seen(): string;
 }
 
 declare module 'express-serve-static-core' {

@@ -1,174 +1,129 @@
-import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import type { Request, Response } from 'express';
-import { z } from 'zod';
-import type { PageRequest } from '../db/index.ts';
+import type { Page, PageRequest, RowPosition, Selection } from '../db/index.ts';
 import { answerJson } from './answer.ts';
-import { invalid, parseQuery } from './validate.ts';
+import { createCursors, type Cursor, type CursorBinding } from './cursor.ts';
+import { type ListQuery, type ListRules, querySchema, wantedOf } from './list-query.ts';
+import { parseQuery } from './validate.ts';
 
-/**
- * Lists: keyset pages with opaque cursors. A cursor is signed and bound to tenant, route, sort and filter, so it can be
- * neither made up nor carried elsewhere.
- */
-export interface ListRules {
-  /** Fields that `sort` takes, with or without a leading minus. The first one, descending, is the default. */
-  sortable: readonly [string, ...string[]];
-  /** Fields that `filter[field]` takes, for equality. */
-  filterable?: Readonly<Record<string, z.ZodType>>;
-  /** Related resources that `include` takes. */
-  includable?: readonly string[];
-}
+export type { ListRules } from './list-query.ts';
 
+/** Lists: keyset pages in both directions, with opaque cursors. */
 export interface ListRequest<Row> extends PageRequest<Row> {
   include: readonly string[];
-  /** The client asked for the number of all rows. */
-  counted: boolean;
-}
-
-/** Where a page ended; see db/table.ts. */
-export type Position = { value: string | number; id: string };
-
-interface CursorBinding {
-  /** Tenant id, or `control`. */
-  owner: string;
-  path: string;
-  sort: string;
-  filter: string;
 }
 
 /** Where the rows of a list come from. */
 export interface ListSource<Row> {
-  page(request: ListRequest<Row>): Promise<{ rows: unknown[]; next: Position | undefined }>;
+  page(request: ListRequest<Row>): Promise<Page<object>>;
   /** Of all rows that the filters leave. */
-  count(where: Partial<Row>): Promise<number>;
+  count(where: Partial<Row>, more: Omit<Selection<Row>, 'where'> & { estimated?: boolean }): Promise<number>;
 }
 
 export interface Lists {
   /**
-   * Answers with a page: the envelope and `Link: rel="next"`.
+   * Answers with a page: the envelope, and links to the pages beside it.
    *
-   * @throws AppError invalid_input for a parameter that is not known, or a cursor that is not ours
+   * @throws AppError invalid_input for a parameter that is not known, or a cursor that is not ours; forbidden for
+   *   deleted rows, by `mayShowDeleted`
    */
-  serve<Row>(req: Request, res: Response, rules: ListRules, source: ListSource<Row>): Promise<void>;
+  serve<Row>(
+    req: Request,
+    res: Response,
+    rules: ListRules,
+    source: ListSource<Row>,
+    mayShowDeleted?: () => void,
+  ): Promise<void>;
 }
-
-const maxLimit = 100;
-const defaultLimit = 20;
 
 /** @param key of at least 256 bits, used for nothing else */
 export function createLists(key: KeyObject): Lists {
-  /** The binding is signed with the position but not sent: who asks knows it. */
-  function sign(payload: string, { owner, path, sort, filter }: CursorBinding): string {
-    const bound = JSON.stringify([payload, owner, path, sort, filter]);
-    return createHmac('sha256', key).update(bound).digest('base64url');
-  }
-
-  function encode(binding: CursorBinding, { value, id }: Position): string {
-    const payload = Buffer.from(JSON.stringify([value, id])).toString('base64url');
-    return `${payload}.${sign(payload, binding)}`;
-  }
-
-  function decode(binding: CursorBinding, cursor: string): Position {
-    const [payload = '', signature = '', ...more] = cursor.split('.');
-    const expected = Buffer.from(sign(payload, binding));
-    const given = Buffer.from(signature);
-    if (given.length !== expected.length || !timingSafeEqual(given, expected) || more.length > 0) {
-      throw badCursor();
-    }
-    // Signed by us, so it has the shape we gave it.
-    const [value, id] = JSON.parse(Buffer.from(payload, 'base64url').toString()) as [string | number, string];
-    return { value, id };
-  }
-
-  function read<Row>(req: Request, rules: ListRules): ListRequest<Row> {
-    const query = parseQuery(schemaOf(rules), req) as Record<string, string | number | string[] | undefined>;
-    const sort = String(query['sort']);
-    const filters = Object.entries(query).filter(([name]) => name.startsWith('filter['));
-    const where = Object.fromEntries(filters.map(([name, value]) => [name.slice(7, -1), value]));
-    const binding = bindingOf(req, sort, where);
-    const cursor = query['cursor'];
-    return {
-      limit: Number(query['limit']),
-      sort: {
-        field: sort.replace(/^-/, '') as keyof Row & string, // the schema allows sortable fields only
-        direction: sort.startsWith('-') ? 'desc' : 'asc',
-      },
-      where: where as Partial<Row>, // the schema allows filterable fields only
-      include: (query['include'] as string[] | undefined) ?? [],
-      counted: query['count'] === 'exact',
-      ...(cursor === undefined ? {} : { after: decode(binding, String(cursor)) }),
-    };
-  }
+  const cursors = createCursors(key);
 
   return {
-    async serve<Row>(req: Request, res: Response, rules: ListRules, source: ListSource<Row>): Promise<void> {
-      const request = read<Row>(req, rules);
-      const { limit, where = {} } = request;
-      const { rows, next } = await source.page(request);
-      const total = request.counted ? await source.count(where) : undefined;
-      const { field, direction } = request.sort;
-      const sort = `${direction === 'desc' ? '-' : ''}${field}`;
-      const cursor = next === undefined ? null : encode(bindingOf(req, sort, where), next);
-      if (cursor !== null) {
-        const url = new URL(req.originalUrl, 'http://any');
-        url.searchParams.set('cursor', cursor);
-        res.setHeader('Link', `<${url.pathname}${url.search}>; rel="next"`);
-      }
+    async serve<Row>(
+      req: Request,
+      res: Response,
+      rules: ListRules,
+      source: ListSource<Row>,
+      mayShowDeleted = () => {},
+    ): Promise<void> {
+      const query = wantedOf(parseQuery(querySchema(rules), req));
+      if (query.deleted !== undefined) mayShowDeleted();
+      const binding = bindingOf(req, query);
+      const cursor = query.cursor === undefined ? undefined : cursors.decode(binding, query.cursor);
+      const { freshness } = req.context;
+      if (cursor !== undefined) freshness?.require(cursor.seen);
+      const { where, filter, deleted } = query as unknown as Selected<Row>; // the schema knows no other fields
+      const sort = {
+        field: query.sort.replace(/^-/, '') as keyof Row & string, // the schema allows sortable fields only
+        direction: query.sort.startsWith('-') ? ('desc' as const) : ('asc' as const),
+      };
+      const page = await source.page({
+        ...{ limit: query.limit, sort, where, filter, deleted },
+        include: query.include,
+        ...placeOf(cursor),
+      });
+      const counted =
+        query.count &&
+        (await source.count(where, { filter, deleted, estimated: query.count === 'estimated' }));
+      const seen = freshness?.seen() ?? '';
+      const link = (way: Cursor['way'], at: RowPosition | undefined) =>
+        at === undefined ? null : cursors.encode(binding, { ...at, way, seen });
+      const next = link('after', page.next);
+      const prev = 'prev' in page ? link('before', page.prev) : undefined;
+      const links = [...linkTo(req, 'next', next), ...linkTo(req, 'prev', prev)];
+      if (links.length > 0) res.setHeader('Link', links.join(', '));
       answerJson(res, 200, {
-        data: rows,
-        page: { next: cursor, limit, ...(total === undefined ? {} : { total }) },
+        data: query.fields === undefined ? page.rows : page.rows.map((row) => only(row, query.fields ?? [])),
+        page: {
+          next,
+          ...(prev === undefined ? {} : { prev }),
+          limit: query.limit,
+          ...(query.count === 'exact' ? { total: counted } : {}),
+          ...(query.count === 'estimated' ? { estimate: counted } : {}),
+        },
       });
     },
   };
 }
 
-/** Made once for each list: building a schema costs more than all else that a page needs of the process. */
-const schemas = new WeakMap<ListRules, ReturnType<typeof querySchema>>();
-
-function schemaOf(rules: ListRules): ReturnType<typeof querySchema> {
-  const schema = schemas.get(rules) ?? querySchema(rules);
-  schemas.set(rules, schema);
-  return schema;
+interface Selected<Row> {
+  where: Partial<Row>;
+  filter: Selection<Row>['filter'];
+  deleted: Selection<Row>['deleted'];
 }
 
-function querySchema({ sortable, filterable = {}, includable = [] }: ListRules) {
-  const sorts = sortable.flatMap((field) => [field, `-${field}`]);
-  const filters = Object.entries(filterable).map(([field, schema]) => [
-    `filter[${field}]`,
-    schema.optional(),
-  ]);
-  return z.strictObject({
-    limit: z
-      .string()
-      .regex(/^\d{1,3}$/, `A whole number from 1 to ${maxLimit} is needed.`)
-      .transform(Number)
-      .pipe(z.number().min(1).max(maxLimit))
-      .default(defaultLimit),
-    cursor: z.string().max(2000).optional(),
-    sort: z.enum(sorts).default(`-${sortable[0]}`),
-    count: z.enum(['exact']).optional(),
-    ...(includable.length === 0
-      ? {}
-      : {
-          include: z
-            .string()
-            .transform((text) => text.split(','))
-            .pipe(z.array(z.enum(includable)))
-            .optional(),
-        }),
-    ...Object.fromEntries(filters),
-  });
+/** These fields of what is shown. */
+export function only(row: object, fields: readonly string[]): object {
+  const of = row as Record<string, unknown>;
+  return Object.fromEntries(fields.filter((field) => field in of).map((field) => [field, of[field]]));
 }
 
-function bindingOf(req: Request, sort: string, where: object): CursorBinding {
+function placeOf(cursor: Cursor | undefined): Pick<PageRequest<unknown>, 'after' | 'before'> {
+  if (cursor === undefined) return {};
+  const { way, value, id } = cursor;
+  return { [way]: { value, id } };
+}
+
+/** The request again, at another place. */
+function linkTo(req: Request, rel: 'next' | 'prev', cursor: string | null | undefined): string[] {
+  if (cursor === null || cursor === undefined) return [];
+  const url = new URL(req.originalUrl, 'http://any');
+  url.searchParams.set('cursor', cursor);
+  return [`<${url.pathname}${url.search}>; rel="${rel}"`];
+}
+
+function bindingOf(req: Request, { sort, where, filter, deleted }: ListQuery): CursorBinding {
+  const conditions = [
+    ...Object.entries(where).map(([field, value]) => [field, 'eq', value]),
+    ...filter.map(({ field, operator, value }) => [field, operator, value]),
+    ...(deleted === undefined ? [] : [['', deleted]]),
+  ];
   return {
     owner: req.context.tenant?.id ?? 'control',
     path: req.baseUrl + req.path.replace(/\/$/, ''),
     sort,
-    filter: JSON.stringify(Object.entries(where).toSorted(([a], [b]) => a.localeCompare(b))),
+    filter: JSON.stringify(conditions.map((each) => JSON.stringify(each)).toSorted()),
   };
-}
-
-function badCursor() {
-  const message = 'The cursor is not one of this list. Take page.next of an answer as it is.';
-  return invalid([{ pointer: 'cursor', code: 'invalid_cursor', message }]);
 }

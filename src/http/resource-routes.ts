@@ -1,63 +1,76 @@
 import { type Request, Router } from 'express';
-import type { z } from 'zod';
-import type { Action, KeyResource } from '../auth/roles.ts';
-import type { Page, TenantScope } from '../db/index.ts';
+import { z } from 'zod';
+import type { Action } from '../auth/roles.ts';
+import type { Deletion, Page, Selection, TenantScope, Versions } from '../db/index.ts';
 import { answerJson } from './answer.ts';
 import { authorize, requireMay } from './authorize.ts';
 import { requireScope } from './context.ts';
-import type { ListRequest, ListRules, Lists } from './list.ts';
+import { hasIt, representation, setEtag, versionsKnown } from './etag.ts';
+import { type ListRequest, type Lists, only } from './list.ts';
+import { querySchema } from './list-query.ts';
+import type { Resource } from './resource.ts';
 import { route } from './route.ts';
-import { parseBody, parseId, refuseBody } from './validate.ts';
+import { parseBody, parseId, parseQuery, refuseBody, refuseQuery } from './validate.ts';
 
-/** What a feature's service offers when its resource has the usual six routes. One function, one unit of work. */
+/** What a feature's service offers when its resource has the usual routes. One function, one unit of work. */
 export interface ResourceService<View, Create, Patch> {
   list(scope: TenantScope, request: ListRequest<View>): Promise<Page<View>>;
-  count(scope: TenantScope, where?: Partial<View>): Promise<number>;
-  get(scope: TenantScope, id: string): Promise<View>;
+  count(
+    scope: TenantScope,
+    where?: Partial<View>,
+    more?: Omit<Selection<View>, 'where'> & { estimated?: boolean },
+  ): Promise<number>;
+  get(scope: TenantScope, id: string, options?: Pick<Selection<View>, 'deleted'>): Promise<View>;
   create(scope: TenantScope, input: Create): Promise<View>;
-  patch(scope: TenantScope, id: string, changes: Patch): Promise<View>;
-  remove(scope: TenantScope, id: string): Promise<void>;
+  /** @param versions that the client knows; any by default. @throws AppError precondition_failed */
+  patch(scope: TenantScope, id: string, changes: Patch, versions?: Versions): Promise<View>;
+  /** @param versions as patch() */
+  remove(scope: TenantScope, id: string, versions?: Versions): Promise<Deletion>;
   restore(scope: TenantScope, id: string): Promise<View>;
 }
 
-export interface ResourceOptions<View, Create, Patch> {
+export interface ResourceRoutes<View, Create, Patch> {
+  resource: Resource<View, Create, Patch>;
   service: ResourceService<View, Create, Patch>;
-  createSchema: z.ZodType<Create>;
-  patchSchema: z.ZodType<Patch>;
-  listRules: ListRules;
   lists: Lists;
-  /** Its name in the table of roles and in the scopes of keys. */
-  resource: KeyResource;
   /** What a user must be allowed in order to change this resource. */
   writeAction: Action;
 }
 
 /** List, create, get, patch, delete and restore. A feature adds its own routes to the router it gets back. */
-export function resourceRoutes<View extends { id: string }, Create, Patch>(
-  options: ResourceOptions<View, Create, Patch>,
+export function createResourceRoutes<View extends { id: string; version: number }, Create, Patch>(
+  options: ResourceRoutes<View, Create, Patch>,
 ): Router {
-  const { service, createSchema, patchSchema, listRules, lists, resource, writeAction } = options;
+  const { resource, service, lists, writeAction } = options;
+  const { name } = resource;
   const router = Router();
-  const mayWrite = authorize(writeAction, resource);
+  const mayWrite = authorize(writeAction, name);
+  const fields = resource.list.fields ?? [];
+  const all = representation(fields);
+  const oneSchema = z.strictObject(pick(querySchema(resource.list).shape));
   const readingScope = (req: Request): TenantScope => {
     const scope = requireScope(req);
-    requireMay(scope.actor, 'read', resource);
+    requireMay(scope.actor, 'read', name);
     return scope;
   };
+  const mayShowDeleted = (scope: TenantScope) => () => requireMay(scope.actor, 'read-deleted', name);
 
   route(router, '/', {
     async get(req, res) {
       const scope = readingScope(req);
-      await lists.serve<View>(req, res, listRules, {
-        page: (request) => service.list(scope, request),
-        count: (where) => service.count(scope, where),
-      });
+      const source = {
+        page: (request: ListRequest<View>) => service.list(scope, request),
+        count: (where: Partial<View>, more: object) => service.count(scope, where, more),
+      };
+      await lists.serve<View>(req, res, resource.list, source, mayShowDeleted(scope));
     },
     post: [
       mayWrite,
       async (req, res) => {
-        const created = await service.create(requireScope(req), parseBody(createSchema, req));
+        refuseQuery(req);
+        const created = await service.create(requireScope(req), parseBody(resource.create, req));
         res.setHeader('Location', `${req.baseUrl}/${created.id}`);
+        setEtag(res, created, all);
         answerJson(res, 201, created);
       },
     ],
@@ -65,19 +78,33 @@ export function resourceRoutes<View extends { id: string }, Create, Patch>(
 
   route(router, '/:id', {
     async get(req, res) {
-      answerJson(res, 200, await service.get(readingScope(req), parseId(req)));
+      const scope = readingScope(req);
+      const id = parseId(req);
+      const { fields: wanted, deleted } = parseQuery(oneSchema, req) as OneQuery;
+      if (deleted !== undefined) mayShowDeleted(scope)();
+      const row = await service.get(scope, id, deleted === undefined ? undefined : { deleted });
+      setEtag(res, row, wanted === undefined ? all : representation(wanted));
+      if (hasIt(req, res)) res.status(304).end();
+      else answerJson(res, 200, wanted === undefined ? row : only(row, wanted));
     },
     patch: [
       mayWrite,
       async (req, res) => {
         const id = parseId(req);
-        answerJson(res, 200, await service.patch(requireScope(req), id, parseBody(patchSchema, req)));
+        refuseQuery(req);
+        const changes = parseBody(resource.patch, req);
+        const changed = await service.patch(requireScope(req), id, changes, versionsKnown(req));
+        setEtag(res, changed, all);
+        answerJson(res, 200, changed);
       },
     ],
     delete: [
       mayWrite,
       async (req, res) => {
-        await service.remove(requireScope(req), parseId(req));
+        const id = parseId(req);
+        refuseQuery(req);
+        const { deletionId } = await service.remove(requireScope(req), id, versionsKnown(req));
+        res.setHeader('Deletion-Id', deletionId);
         res.status(204).end();
       },
     ],
@@ -88,10 +115,25 @@ export function resourceRoutes<View extends { id: string }, Create, Patch>(
       mayWrite,
       async (req, res) => {
         refuseBody(req);
-        answerJson(res, 200, await service.restore(requireScope(req), parseId(req)));
+        refuseQuery(req);
+        const restored = await service.restore(requireScope(req), parseId(req));
+        setEtag(res, restored, all);
+        answerJson(res, 200, restored);
       },
     ],
   });
 
   return router;
+}
+
+interface OneQuery {
+  fields?: readonly string[];
+  deleted?: Selection<unknown>['deleted'];
+}
+
+/** The parameters of a list that mean something for one resource, too. */
+function pick(shape: Record<string, z.ZodType>): Record<string, z.ZodType> {
+  return Object.fromEntries(
+    ['fields', 'deleted'].flatMap((name) => (shape[name] === undefined ? [] : [[name, shape[name]]])),
+  );
 }

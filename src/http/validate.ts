@@ -11,6 +11,8 @@ const maxErrors = 100;
 /** An id in a path. Any uuid: one that is nobody's is not found, which is not a fault of form. */
 const idSchema = z.guid();
 
+const noParameters = z.strictObject({});
+
 /** @throws AppError unsupported_media_type, invalid_input with JSON pointers */
 export function parseBody<Schema extends z.ZodType>(schema: Schema, req: Request): z.output<Schema> {
   const body: unknown = req.body;
@@ -28,6 +30,11 @@ export function refuseBody(req: Request): void {
   if (body !== undefined && Object.keys(body as object).length > 0) {
     throw invalid([{ pointer: '', code: 'unrecognized_keys', message: 'This request takes no body.' }]);
   }
+}
+
+/** For requests that take no parameters. @throws AppError invalid_input with the parameters' names */
+export function refuseQuery(req: Request): void {
+  parseQuery(noParameters, req);
 }
 
 /** Unknown and repeated parameters are refused. @throws AppError invalid_input with the parameters' names */

@@ -153,7 +153,7 @@ function suite(name: string, settings: () => Promise<Record<string, string>>): v
         served.add(String(answer.headers['served-by']).replace(/[-;].*/, ''));
         return answer;
       };
-      const filters = Object.keys(lists[resource].filterable);
+      const filters = Object.keys(lists[resource]?.filterable ?? {});
       const calls = () =>
         holdings.flatMap(({ tenant: { client, slug } }) =>
           holdings.map(async (held) => {

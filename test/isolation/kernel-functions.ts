@@ -35,6 +35,12 @@ export function functionsOf({ repository, marked, change }: Spoken) {
     return rows.filter((row) => row.id === id);
   }
 
+  async function upTo(session: ReadSession, { id }: Target) {
+    const beyond = id.replace(/.{12}$/, 'ffffffffffff');
+    const { rows } = await pageOf(session, { before: { value: beyond, id: beyond } });
+    return rows.filter((row) => row.id === id);
+  }
+
   /** Functions that answer with the row of an id or a value. */
   const lookUps: Entry[] = [
     ['find', (s, { id }) => repository.find(s, id), undefined],
@@ -47,6 +53,12 @@ export function functionsOf({ repository, marked, change }: Spoken) {
     ['findIn', (s, { mark }) => repository.findIn(s, marked, [String(mark)]), []],
     ['page', async (s, { id }) => (await pageOf(s, { where: { id } })).rows, []],
     ['page, from just before it', (s, target) => firstAfter(s, target), []],
+    ['page, until it', async (s, target) => upTo(s, target), []],
+    [
+      'estimate',
+      async (s, { id }) => Array<string>(await repository.estimate(s, { where: { id } })).fill(id),
+      [],
+    ],
     ['count', async (s, { id }) => Array<string>(await repository.count(s, { id })).fill(id), []],
   ];
 

@@ -40,8 +40,8 @@ export function createApiKeyService({ db, clock, forget }: ApiKeyServiceParts): 
   return {
     async list(scope, request) {
       const page = request as PageRequest<unknown> as PageRequest<ApiKey>; // sorts and filters by fields of both
-      const { rows, next } = await db.read(scope, (session) => apiKeys.page(session, page));
-      return { rows: rows.map(apiKeyView), next };
+      const { rows, ...ends } = await db.read(scope, (session) => apiKeys.page(session, page));
+      return { rows: rows.map(apiKeyView), ...ends };
     },
     count: (scope, where) =>
       db.read(scope, (session) => apiKeys.count(session, where as Partial<ApiKey> | undefined)),

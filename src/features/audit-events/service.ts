@@ -1,4 +1,4 @@
-import type { Database, Page, PageRequest, Period, TenantScope } from '../../db/index.ts';
+import type { Condition, Database, Page, PageRequest, Selection, TenantScope } from '../../db/index.ts';
 import { type AuditEventRow, auditEvents } from './repository.ts';
 import type { AuditEventView, AuditQuery } from './schema.ts';
 
@@ -11,20 +11,19 @@ export interface AuditEventService {
 
 export function createAuditEventService(db: Database): AuditEventService {
   return {
-    async list(scope, { limit, sort, after, where }) {
+    async list(scope, { limit, sort, after, before, where }) {
       const page: PageRequest<AuditEventRow> = {
-        limit,
+        ...{ limit, after, before },
         sort: { ...sort, field: 'createdAt' },
         ...wanted(where as AuditQuery | undefined), // the list's schema allows no others
-        ...(after === undefined ? {} : { after }),
       };
-      const { rows, next } = await db.read(scope, (session) => auditEvents.page(session, page));
-      return { rows: rows.map(auditEventView), next };
+      const { rows, ...ends } = await db.read(scope, (session) => auditEvents.page(session, page));
+      return { rows: rows.map(auditEventView), ...ends };
     },
     count: (scope, asked) =>
       db.read(scope, (session) => {
-        const { where, period } = wanted(asked);
-        return auditEvents.count(session, where, period);
+        const { where, filter } = wanted(asked);
+        return auditEvents.count(session, where, { filter });
       }),
     get: async (scope, id) =>
       auditEventView(await db.read(scope, (session) => auditEvents.require(session, id))),
@@ -32,9 +31,11 @@ export function createAuditEventService(db: Database): AuditEventService {
 }
 
 /** The words of the API as columns. */
-function wanted(filters: AuditQuery = {}): { where: Partial<AuditEventRow>; period: Period } {
-  const { actor, from, to, ...same } = filters;
-  return { where: { ...same, ...(actor === undefined ? {} : { actorId: actor }) }, period: { from, to } };
+function wanted({ actor, from, to, ...same }: AuditQuery = {}): Selection<AuditEventRow> {
+  const filter: Condition<AuditEventRow>[] = [];
+  if (from !== undefined) filter.push({ field: 'createdAt', operator: 'gte', value: from });
+  if (to !== undefined) filter.push({ field: 'createdAt', operator: 'lt', value: to });
+  return { where: { ...same, ...(actor === undefined ? {} : { actorId: actor }) }, filter };
 }
 
 function auditEventView(row: AuditEventRow): AuditEventView {

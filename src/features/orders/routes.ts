@@ -2,22 +2,14 @@ import type { Router } from 'express';
 import { authorize } from '../../http/authorize.ts';
 import { requireScope } from '../../http/context.ts';
 import type { Lists } from '../../http/list.ts';
-import { resourceRoutes } from '../../http/resource-routes.ts';
+import { createResourceRoutes } from '../../http/resource-routes.ts';
 import { route } from '../../http/route.ts';
 import { parseId, refuseBody } from '../../http/validate.ts';
-import { createOrderSchema, orderList, patchOrderSchema } from './schema.ts';
+import { order } from './schema.ts';
 import type { OrderService } from './service.ts';
 
 export function orderRoutes(service: OrderService, lists: Lists): Router {
-  const router = resourceRoutes({
-    service,
-    lists,
-    createSchema: createOrderSchema,
-    patchSchema: patchOrderSchema,
-    listRules: orderList,
-    resource: 'orders',
-    writeAction: 'write',
-  });
+  const router = createResourceRoutes({ resource: order, service, lists, writeAction: 'write' });
 
   route(router, '/:id/cancel', {
     post: [

@@ -1,11 +1,15 @@
 import { z } from 'zod';
+import { listRules, stamps } from '../../http/resource.ts';
+
+/** Integer minor units. */
+const cents = z.int().min(0);
 
 const lineSchema = z.strictObject({
   productId: z.guid().toLowerCase(),
   quantity: z.int().min(1).max(1_000_000),
 });
 
-export const createOrderSchema = z.strictObject({
+const createOrderSchema = z.strictObject({
   customerId: z.guid().toLowerCase().nullable().default(null),
   lines: z
     .array(lineSchema)
@@ -24,37 +28,38 @@ export const createOrderSchema = z.strictObject({
 });
 export type CreateOrder = z.output<typeof createOrderSchema>;
 
-export const patchOrderSchema = z.strictObject({
+const patchOrderSchema = z.strictObject({
   customerId: z.guid().toLowerCase().nullable(),
 });
 export type PatchOrder = z.output<typeof patchOrderSchema>;
 
-export interface OrderLineView {
-  productId: string;
-  quantity: number;
-  unitPriceCents: number;
-}
+const lineView = z.strictObject({ ...lineSchema.shape, unitPriceCents: cents });
+export type OrderLineView = z.output<typeof lineView>;
 
-export interface OrderView {
-  id: string;
+const view = z.strictObject({
+  id: z.guid().toLowerCase(),
   /** 1, 2, 3, … within the tenant. */
-  number: number;
-  status: 'placed' | 'cancelled';
-  customerId: string | null;
-  totalCents: number;
-  currency: string;
+  number: z.int().min(1),
+  status: z.enum(['placed', 'cancelled']),
+  customerId: z.guid().toLowerCase().nullable(),
+  totalCents: cents,
+  currency: z.string(),
   /** In a list only with `include=lines`. */
-  lines?: OrderLineView[];
-  version: number;
-  placedAt: string;
-  updatedAt: string;
-}
+  lines: z.array(lineView).optional(),
+  version: stamps.version,
+  placedAt: stamps.createdAt,
+  updatedAt: stamps.updatedAt,
+});
+export type OrderView = z.output<typeof view>;
 
-export const orderList = {
-  sortable: ['placedAt', 'number', 'totalCents'],
-  filterable: {
-    status: z.enum(['placed', 'cancelled']),
-    customerId: z.guid().toLowerCase(),
-  },
-  includable: ['lines'],
-} as const;
+export const order = {
+  name: 'orders',
+  view,
+  create: createOrderSchema,
+  patch: patchOrderSchema,
+  list: listRules(view, {
+    sortable: ['placedAt', 'number', 'totalCents'],
+    filterable: ['number', 'status', 'customerId', 'totalCents', 'currency', 'placedAt', 'updatedAt'],
+    includable: ['lines'],
+  }),
+};

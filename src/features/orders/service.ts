@@ -1,9 +1,11 @@
 import {
+  countIn,
   type Database,
   nextNumber,
   type PageRequest,
   type ReadSession,
   type RowLimit,
+  type Selection,
   type TenantScope,
   type WriteSession,
 } from '../../db/index.ts';
@@ -67,28 +69,33 @@ export function createOrderService(db: Database, rowLimit: RowLimit): OrderServi
 
     async list(scope, request) {
       return db.read(scope, async (session) => {
-        const { rows, next } = await orders.page(session, pageRequest(request));
-        if (!request.include.includes('lines')) return { rows: rows.map((row) => orderView(row)), next };
+        const { rows, ...ends } = await orders.page(session, pageRequest(request));
+        if (!request.include.includes('lines')) return { rows: rows.map((row) => orderView(row)), ...ends };
         const lines = await linesByOrder(session, rows);
-        return { rows: rows.map((row) => orderView(row, lines.get(row.id) ?? [])), next };
+        return { rows: rows.map((row) => orderView(row, lines.get(row.id) ?? [])), ...ends };
       });
     },
 
-    count: (scope, where) => db.read(scope, (session) => orders.count(session, where as Partial<Order>)),
-    get: (scope, id) =>
-      db.read(scope, async (session) => withLines(session, await orders.require(session, id))),
+    count: (scope, where, { estimated = false, ...more } = {}) =>
+      db.read(scope, (session) => {
+        const { where: equal, ...others } = selectionOf({ where, ...more });
+        return countIn(session, orders, equal, { ...others, estimated });
+      }),
+    get: (scope, id, options) =>
+      db.read(scope, async (session) => withLines(session, await orders.require(session, id, options))),
 
-    async patch(scope, id, { customerId }) {
+    async patch(scope, id, { customerId }, versions) {
       return db.write(scope, async (session) => {
         if (customerId !== null) await requireCustomer(session, customerId);
-        return withLines(session, await orders.update(session, id, { customerId }));
+        return withLines(session, await orders.update(session, id, { customerId }, versions));
       });
     },
 
-    async remove(scope, id) {
-      await db.write(scope, async (session) => {
-        const deletion = await orders.softDelete(session, id);
+    async remove(scope, id, versions) {
+      return db.write(scope, async (session) => {
+        const deletion = await orders.softDelete(session, id, versions);
         await orderLines.softDeleteWhere(session, { orderId: id }, deletion);
+        return deletion;
       });
     },
 
@@ -121,14 +128,19 @@ function totalOf(lines: readonly TakenLine[]): Pick<Order, 'totalCents' | 'curre
 }
 
 /** The view's `placedAt` is the row's createdAt. */
-function pageRequest({ limit, sort, after, where }: PageRequest<OrderView>): PageRequest<Order> {
-  const field = sort.field === 'placedAt' ? 'createdAt' : (sort.field as keyof Order & string);
+const columnOf = (field: string) => (field === 'placedAt' ? 'createdAt' : field) as keyof Order & string;
+
+function selectionOf({ where = {}, filter, deleted }: Selection<OrderView>): Selection<Order> {
   return {
-    limit,
-    sort: { ...sort, field },
-    where: where as Partial<Order>,
-    ...(after === undefined ? {} : { after }),
+    where: Object.fromEntries(Object.entries(where).map(([field, value]) => [columnOf(field), value])),
+    filter: filter?.map((condition) => ({ ...condition, field: columnOf(condition.field) })),
+    deleted,
   };
+}
+
+function pageRequest(request: PageRequest<OrderView>): PageRequest<Order> {
+  const { limit, sort, after, before } = request;
+  return { ...selectionOf(request), limit, sort: { ...sort, field: columnOf(sort.field) }, after, before };
 }
 
 /** One statement for the lines of a whole page. */

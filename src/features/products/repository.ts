@@ -1,16 +1,9 @@
 import { defineTable } from '../../db/index.ts';
-import type { ProductView } from './schema.ts';
+import { product, type ProductView } from './schema.ts';
 
 export const products = defineTable<ProductView>({
   name: 'products',
-  columns: {
-    sku: 'text',
-    name: 'text',
-    description: 'text',
-    priceCents: 'bigint',
-    currency: 'text',
-    stock: 'integer',
-  },
+  columns: product.columns,
   constraints: {
     products_sku_key: {
       code: 'sku_taken',

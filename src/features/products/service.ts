@@ -1,33 +1,18 @@
-import type { Database, RowLimit, TenantScope, WriteSession } from '../../db/index.ts';
+import {
+  createRecords,
+  type Database,
+  type Records,
+  type RowLimit,
+  type WriteSession,
+} from '../../db/index.ts';
 import { AppError, type FieldError, notFound } from '../../errors.ts';
-import type { ResourceService } from '../../http/resource-routes.ts';
 import { products } from './repository.ts';
-import type { CreateProduct, PatchProduct, ProductView } from './schema.ts';
+import type { ProductView } from './schema.ts';
 
-export interface ProductService extends ResourceService<ProductView, CreateProduct, PatchProduct> {
-  /** All or nothing. */
-  createMany(scope: TenantScope, input: readonly CreateProduct[]): Promise<ProductView[]>;
-}
+export type ProductService = Records<ProductView>;
 
 export function createProductService(db: Database, rowLimit: RowLimit): ProductService {
-  return {
-    list: (scope, request) => db.read(scope, (session) => products.page(session, request)),
-    count: (scope, where) => db.read(scope, (session) => products.count(session, where)),
-    get: (scope, id) => db.read(scope, (session) => products.require(session, id)),
-    async create(scope, input) {
-      await rowLimit.require(scope, 1);
-      return db.writeOne(scope, (session) => products.insert(session, input));
-    },
-    async createMany(scope, input) {
-      await rowLimit.require(scope, input.length);
-      return db.write(scope, (session) => products.insertMany(session, input));
-    },
-    patch: (scope, id, changes) => db.writeOne(scope, (session) => products.update(session, id, changes)),
-    async remove(scope, id) {
-      await db.writeOne(scope, (session) => products.softDelete(session, id));
-    },
-    restore: (scope, id) => db.write(scope, async (session) => (await products.restore(session, id)).row),
-  };
+  return createRecords(db, products, rowLimit);
 }
 
 export interface StockLine {

@@ -1,6 +1,8 @@
 import type { Passwords } from '../../auth/passwords.ts';
 import { permits } from '../../auth/roles.ts';
 import {
+  countIn,
+  type CountOptions,
   type Database,
   type PageRequest,
   type ReadSession,
@@ -56,13 +58,15 @@ export function createUserService(parts: UserServiceParts): UserService {
 
   return {
     async list(scope, request) {
-      const { rows, next } = await db.read(scope, (session) =>
+      const { rows, ...ends } = await db.read(scope, (session) =>
         users.page(session, request as PageRequest<User>),
       );
-      return { rows: rows.map(userView), next };
+      return { rows: rows.map(userView), ...ends };
     },
-    count: (scope, where) => db.read(scope, (session) => users.count(session, where ?? {})),
-    get: async (scope, id) => userView(await db.read(scope, (session) => users.require(session, id))),
+    count: (scope, where, more) =>
+      db.read(scope, (session) => countIn(session, users, where, more as CountOptions<User>)),
+    get: async (scope, id, options) =>
+      userView(await db.read(scope, (session) => users.require(session, id, options))),
 
     async create(scope, { password, ...input }) {
       requireMayManage(scope, input.role);
@@ -75,7 +79,7 @@ export function createUserService(parts: UserServiceParts): UserService {
       });
     },
 
-    async patch(scope, id, { password, ...changes }) {
+    async patch(scope, id, { password, ...changes }, versions) {
       requireMayManage(scope, changes.role);
       const passwordHash = password === undefined ? undefined : await passwords.hash(password);
       const changed = await db.write(scope, async (session) => {
@@ -83,7 +87,7 @@ export function createUserService(parts: UserServiceParts): UserService {
         const leaves = changes.role !== undefined && changes.role !== 'owner';
         if (role === 'owner' && leaves) await requireAnotherOwner(session, id);
         // Locked, and looked at again: an admin must not change somebody who becomes an owner at this moment.
-        let user = await users.require(session, id, { lock: true });
+        let user = await users.require(session, id, { lock: true, versions });
         requireMayManage(scope, user.role);
         if (passwordHash !== undefined) user = await setPassword(session, user, passwordHash);
         if (changes.role === undefined || changes.role === user.role) {
@@ -97,18 +101,18 @@ export function createUserService(parts: UserServiceParts): UserService {
       return userView(changed);
     },
 
-    async remove(scope, id) {
-      const version = await db.write(scope, async (session) => {
+    async remove(scope, id, versions) {
+      const { version, deletion } = await db.write(scope, async (session) => {
         const { role } = await users.require(session, id);
         if (role === 'owner') await requireAnotherOwner(session, id);
-        const user = await users.require(session, id, { lock: true });
+        const user = await users.require(session, id, { lock: true, versions });
         requireMayManage(scope, user.role);
         await endSessions(session, id);
         const { credentialsVersion } = await endTokens(session, user, revocations);
-        await users.softDelete(session, id);
-        return credentialsVersion;
+        return { version: credentialsVersion, deletion: await users.softDelete(session, id) };
       });
       revocations.note(scope.tenant.id, id, version);
+      return deletion;
     },
 
     async restore(scope, id) {
@@ -176,8 +180,12 @@ export async function lockUser(session: WriteSession, id: string): Promise<User 
   return (await users.findMany(session, [id], { lock: true }))[0];
 }
 
-export function userView({ id, email, name, role, version, createdAt, updatedAt }: User): UserView {
-  return { id, email, name, role, version, createdAt, updatedAt };
+export function userView({
+  passwordHash: _hash,
+  credentialsVersion: _credentials,
+  ...shown
+}: User): UserView {
+  return shown;
 }
 
 /** Only an owner may make, change or remove owners: an admin could otherwise become one. And a key could an admin. */

@@ -192,7 +192,9 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     tenants,
     migrator,
     insertKey: (session, input: CreateApiKey) => insertApiKey(session, input, { userId: null, clock }),
-    revokeKey: revokeApiKey,
+    revokeKey: async (session, id) => {
+      await revokeApiKey(session, id);
+    },
   });
 
   return {

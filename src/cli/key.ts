@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { command as author } from '../control/tenants/service.ts';
 import { isUuid } from '../db/index.ts';
-import { createApiKeySchema } from '../features/api-keys/schema.ts';
+import { apiKey } from '../features/api-keys/schema.ts';
 import { withControl } from './control.ts';
 import { Exit, exitCodes, type Io, printJson } from './io.ts';
 
@@ -37,7 +37,7 @@ interface CreateOptions {
 
 async function create(io: Io, tenant: string, options: CreateOptions): Promise<void> {
   const { name, scopes, expiresAt, json } = options;
-  const input = createApiKeySchema.safeParse({
+  const input = apiKey.create.safeParse({
     name,
     scopes: scopes.split(',').map((scope) => scope.trim()),
     ...(expiresAt === undefined ? {} : { expiresAt: expiresAt === 'never' ? null : expiresAt }),

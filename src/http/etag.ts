@@ -7,8 +7,8 @@ import { invalid } from './validate.ts';
  * Entity tags are made of a row's version and of what is shown of it, such as `"3.k2Jx9w"`: strong, for two answers with
  * one tag are the same bytes. A precondition looks at the version alone.
  */
-export interface Tagged {
-  version: number;
+interface Tagged {
+  version?: number;
 }
 
 const tag = /^"(\d{1,10})\.[\w-]{6}"$/;
@@ -19,7 +19,8 @@ export function representation(fields: readonly string[]): string {
   return createHash('sha256').update(fields.join()).digest('base64url').slice(0, 6);
 }
 
-export function setEtag(res: Response, { version }: Tagged, shown: string): void {
+/** Of what never changes it is the first version. */
+export function setEtag(res: Response, { version = 1 }: Tagged, shown: string): void {
   res.setHeader('ETag', `"${version}.${shown}"`);
 }
 

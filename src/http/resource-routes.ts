@@ -1,6 +1,5 @@
-import { type Request, Router } from 'express';
+import { type Request, type Response, Router } from 'express';
 import { z } from 'zod';
-import type { Action } from '../auth/roles.ts';
 import type { Deletion, Page, Selection, TenantScope, Versions } from '../db/index.ts';
 import { answerJson } from './answer.ts';
 import { authorize, requireMay } from './authorize.ts';
@@ -29,31 +28,37 @@ export interface ResourceService<View, Create, Patch> {
   restore(scope: TenantScope, id: string): Promise<View>;
 }
 
+/** The same for reading alone. */
+export type ReadingService<View> = Pick<ResourceService<View, never, never>, 'list' | 'count' | 'get'>;
+
 export interface ResourceRoutes<View, Create, Patch> {
   resource: Resource<View, Create, Patch>;
-  service: ResourceService<View, Create, Patch>;
+  /** A route whose function is left out is not there. */
+  service: ReadingService<View> & Partial<ResourceService<View, Create, Patch>>;
   lists: Lists;
-  /** What a user must be allowed in order to change this resource. */
-  writeAction: Action;
 }
 
 /** List, create, get, patch, delete and restore. A feature adds its own routes to the router it gets back. */
-export function createResourceRoutes<View extends { id: string; version: number }, Create, Patch>(
+export function createResourceRoutes<View extends Shown, Create, Patch>(
   options: ResourceRoutes<View, Create, Patch>,
 ): Router {
-  const { resource, service, lists, writeAction } = options;
-  const { name } = resource;
+  const { resource, service, lists } = options;
+  const { name, readAction = 'read', writeAction } = resource;
   const router = Router();
-  const mayWrite = authorize(writeAction, name);
-  const fields = resource.list.fields ?? [];
-  const all = representation(fields);
-  const oneSchema = z.strictObject(pick(querySchema(resource.list).shape));
+  const mayWrite = writeAction === undefined ? [] : [authorize(writeAction, name)];
+  const all = representation(resource.list.fields ?? []);
+  const oneSchema = z.strictObject(ofOne(querySchema(resource.list).shape));
   const readingScope = (req: Request): TenantScope => {
     const scope = requireScope(req);
-    requireMay(scope.actor, 'read', name);
+    requireMay(scope.actor, readAction, name);
     return scope;
   };
   const mayShowDeleted = (scope: TenantScope) => () => requireMay(scope.actor, 'read-deleted', name);
+  const show = (res: Response, status: number, row: View) => {
+    setEtag(res, row, all);
+    answerJson(res, status, row);
+  };
+  const { create, patch, remove, restore } = service;
 
   route(router, '/', {
     async get(req, res) {
@@ -64,66 +69,74 @@ export function createResourceRoutes<View extends { id: string; version: number 
       };
       await lists.serve<View>(req, res, resource.list, source, mayShowDeleted(scope));
     },
-    post: [
-      mayWrite,
-      async (req, res) => {
-        refuseQuery(req);
-        const created = await service.create(requireScope(req), parseBody(resource.create, req));
-        res.setHeader('Location', `${req.baseUrl}/${created.id}`);
-        setEtag(res, created, all);
-        answerJson(res, 201, created);
-      },
-    ],
+    ...(create && {
+      post: [
+        ...mayWrite,
+        async (req, res) => {
+          refuseQuery(req);
+          const created = await create(requireScope(req), parseBody(resource.create, req));
+          res.setHeader('Location', `${req.baseUrl}/${created.id}`);
+          show(res, 201, created);
+        },
+      ],
+    }),
   });
 
   route(router, '/:id', {
     async get(req, res) {
       const scope = readingScope(req);
       const id = parseId(req);
-      const { fields: wanted, deleted } = parseQuery(oneSchema, req) as OneQuery;
+      const { fields, deleted } = parseQuery(oneSchema, req) as OneQuery;
       if (deleted !== undefined) mayShowDeleted(scope)();
       const row = await service.get(scope, id, deleted === undefined ? undefined : { deleted });
-      setEtag(res, row, wanted === undefined ? all : representation(wanted));
+      setEtag(res, row, fields === undefined ? all : representation(fields));
       if (hasIt(req, res)) res.status(304).end();
-      else answerJson(res, 200, wanted === undefined ? row : only(row, wanted));
+      else answerJson(res, 200, fields === undefined ? row : only(row, fields));
     },
-    patch: [
-      mayWrite,
-      async (req, res) => {
-        const id = parseId(req);
-        refuseQuery(req);
-        const changes = parseBody(resource.patch, req);
-        const changed = await service.patch(requireScope(req), id, changes, versionsKnown(req));
-        setEtag(res, changed, all);
-        answerJson(res, 200, changed);
-      },
-    ],
-    delete: [
-      mayWrite,
-      async (req, res) => {
-        const id = parseId(req);
-        refuseQuery(req);
-        const { deletionId } = await service.remove(requireScope(req), id, versionsKnown(req));
-        res.setHeader('Deletion-Id', deletionId);
-        res.status(204).end();
-      },
-    ],
+    ...(patch && {
+      patch: [
+        ...mayWrite,
+        async (req, res) => {
+          const id = parseId(req);
+          refuseQuery(req);
+          const changes = parseBody(resource.patch, req);
+          show(res, 200, await patch(requireScope(req), id, changes, versionsKnown(req)));
+        },
+      ],
+    }),
+    ...(remove && {
+      delete: [
+        ...mayWrite,
+        async (req, res) => {
+          const id = parseId(req);
+          refuseQuery(req);
+          const { deletionId } = await remove(requireScope(req), id, versionsKnown(req));
+          res.setHeader('Deletion-Id', deletionId);
+          res.status(204).end();
+        },
+      ],
+    }),
   });
 
-  route(router, '/:id/restore', {
-    post: [
-      mayWrite,
-      async (req, res) => {
-        refuseBody(req);
-        refuseQuery(req);
-        const restored = await service.restore(requireScope(req), parseId(req));
-        setEtag(res, restored, all);
-        answerJson(res, 200, restored);
-      },
-    ],
-  });
+  if (restore !== undefined) {
+    route(router, '/:id/restore', {
+      post: [
+        ...mayWrite,
+        async (req, res) => {
+          refuseBody(req);
+          refuseQuery(req);
+          show(res, 200, await restore(requireScope(req), parseId(req)));
+        },
+      ],
+    });
+  }
 
   return router;
+}
+
+interface Shown {
+  id: string;
+  version?: number;
 }
 
 interface OneQuery {
@@ -132,7 +145,7 @@ interface OneQuery {
 }
 
 /** The parameters of a list that mean something for one resource, too. */
-function pick(shape: Record<string, z.ZodType>): Record<string, z.ZodType> {
+function ofOne(shape: Record<string, z.ZodType>): Record<string, z.ZodType> {
   return Object.fromEntries(
     ['fields', 'deleted'].flatMap((name) => (shape[name] === undefined ? [] : [[name, shape[name]]])),
   );

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Action } from '../auth/roles.ts';
 import type { ColumnType } from '../db/index.ts';
 import { kindOf } from './field-kind.ts';
 import type { ListRules } from './list-query.ts';
@@ -13,6 +14,10 @@ export interface Resource<View, Create, Patch> {
   create: z.ZodType<Create>;
   patch: z.ZodType<Patch>;
   list: ListRules;
+  /** What a user must be allowed in order to see the resource. Default `read`. */
+  readAction?: Action;
+  /** What a user must be allowed in order to change it. Undefined: nobody does. */
+  writeAction?: Action;
 }
 
 export interface ResourceOptions<Fields extends z.ZodRawShape, Default extends keyof Fields & string> {
@@ -58,6 +63,7 @@ export function defineResource<Fields extends z.ZodRawShape, Default extends key
     patch: patchOf(z.strictObject(fields)),
     list: listRules(view, { sortable, filterable }),
     columns: columnsOf(fields),
+    writeAction: 'write' as const,
   };
 }
 

@@ -164,7 +164,8 @@ function suite(name: string, settings: () => Promise<Record<string, string>>): v
             expect((await ask(client, `/v1/${resource}/${deleted}`)).status).toBe(404);
             await client.delete(`/v1/${resource}/${deleted}`).expect(404);
             const values = valuesOf(held, resource);
-            for (const filter of ['', ...filters.map((field) => `&filter[${field}]=${values[field]}`)]) {
+            const known = filters.filter((field) => field in values);
+            for (const filter of ['', ...known.map((field) => `&filter[${field}]=${values[field]}`)]) {
               const include = resource === 'orders' ? '&include=lines' : '';
               const { text, status } = await ask(client, `/v1/${resource}?limit=100${filter}${include}`);
               expect([filter, status]).toEqual([filter, 200]);

@@ -191,7 +191,10 @@ const removeOne =
     const id = idOf(kind, aim);
     const actual = await outcomeOf(() => data()[kind].remove(scope, id));
     const changes = kind === 'users' ? 2 : 1;
-    return [actual ?? 'done', remove<Product | User | Order>(model[kind], id, changes)];
+    return [
+      typeof actual === 'object' ? 'done' : actual,
+      remove<Product | User | Order>(model[kind], id, changes),
+    ];
   };
 
 const restoreOne =

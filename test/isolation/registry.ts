@@ -1,8 +1,8 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Stamped, Table } from '../../src/db/index.ts';
 import { apiKeys } from '../../src/features/api-keys/repository.ts';
-import { apiKeyList } from '../../src/features/api-keys/schema.ts';
-import { auditEventList } from '../../src/features/audit-events/schema.ts';
+import { apiKey } from '../../src/features/api-keys/schema.ts';
+import { auditEvent } from '../../src/features/audit-events/schema.ts';
 import { orderLines, orders } from '../../src/features/orders/repository.ts';
 import type { ListRules } from '../../src/http/list.ts';
 import { order } from '../../src/features/orders/schema.ts';
@@ -105,8 +105,8 @@ export const lists: Readonly<Record<string, ListRules>> = {
   users: user.list,
   products: product.list,
   orders: order.list,
-  'api-keys': apiKeyList,
-  'audit-events': auditEventList,
+  'api-keys': apiKey.list,
+  'audit-events': auditEvent.list,
 };
 
 /** Tables of the control plane and who may touch them; what the data plane may is in src/control/isolation-rules.ts. */

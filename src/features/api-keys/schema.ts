@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { keyScopes } from '../../auth/roles.ts';
+import { listRules, stamps } from '../../http/resource.ts';
 
 const fields = {
   name: z.string().trim().min(1).max(200),
@@ -11,31 +12,34 @@ const fields = {
   expiresAt: z.iso.datetime({ offset: true }).nullable(),
 };
 
-/** `expiresAt` is 90 days from now when it is left out, and never for null. */
-export const createApiKeySchema = z.strictObject({ ...fields, expiresAt: fields.expiresAt.optional() });
-export type CreateApiKey = z.output<typeof createApiKeySchema>;
-
-/** What a key may do stays as it was given out: a new need is a new key. */
-export const patchApiKeySchema = z.strictObject({ name: fields.name });
-export type PatchApiKey = z.output<typeof patchApiKeySchema>;
-
-export interface ApiKeyView {
-  id: string;
-  name: string;
-  scopes: string[];
+const view = z.strictObject({
+  id: z.guid().toLowerCase(),
+  ...fields,
   /** Who made it, and with whom it ends; null for one that the platform made. */
-  userId: string | null;
-  expiresAt: string | null;
+  userId: z.guid().nullable(),
   /** Told within a minute or so. */
-  lastUsedAt: string | null;
-  version: number;
-  createdAt: string;
-  updatedAt: string;
-}
+  lastUsedAt: z.iso.datetime().nullable(),
+  ...stamps,
+});
+export type ApiKeyView = z.output<typeof view>;
 
-export interface NewApiKeyView extends ApiKeyView {
+export const apiKey = {
+  name: 'api-keys',
+  view,
   /** Shown this once. */
-  key: string;
-}
+  created: z.strictObject({ ...view.shape, key: z.string() }),
+  /** `expiresAt` is 90 days from now when it is left out, and never for null. */
+  create: z.strictObject({ ...fields, expiresAt: fields.expiresAt.optional() }),
+  /** What a key may do stays as it was given out: a new need is a new key. */
+  patch: z.strictObject({ name: fields.name }),
+  list: listRules(view, {
+    sortable: ['createdAt', 'name'],
+    filterable: ['name', 'userId', 'expiresAt', 'lastUsedAt', 'createdAt', 'updatedAt'],
+  }),
+  readAction: 'manage-keys' as const,
+  writeAction: 'manage-keys' as const,
+};
 
-export const apiKeyList = { sortable: ['createdAt', 'name'], filterable: { name: fields.name } } as const;
+export type CreateApiKey = z.output<typeof apiKey.create>;
+export type PatchApiKey = z.output<typeof apiKey.patch>;
+export type NewApiKeyView = z.output<typeof apiKey.created>;

@@ -1,30 +1,32 @@
 import { apiKeyOf, newKeySecret } from '../../auth/api-keys.ts';
 import { type Clock, isoTime } from '../../clock.ts';
 import {
+  countIn,
+  type CountOptions,
   type Database,
-  type Page,
+  type Deletion,
   type PageRequest,
   requireWithinLimit,
   type TenantScope,
+  type Versions,
   type WriteSession,
 } from '../../db/index.ts';
 import { AppError } from '../../errors.ts';
+import type { ResourceService } from '../../http/resource-routes.ts';
 import { type ApiKey, apiKeys } from './repository.ts';
 import type { ApiKeyView, CreateApiKey, NewApiKeyView, PatchApiKey } from './schema.ts';
 
-export interface ApiKeyService {
-  list(scope: TenantScope, request: PageRequest<ApiKeyView>): Promise<Page<ApiKeyView>>;
-  count(scope: TenantScope, where?: Partial<ApiKeyView>): Promise<number>;
-  get(scope: TenantScope, id: string): Promise<ApiKeyView>;
+export interface ApiKeyService
+  extends Omit<ResourceService<ApiKeyView, CreateApiKey, PatchApiKey>, 'restore'> {
   /**
    * The key belongs to the user who makes it: it ends with the user, and never may more than the user.
    *
    * @throws AppError limit_reached for a tenant that has all the keys it may have
    */
   create(scope: TenantScope, input: CreateApiKey): Promise<NewApiKeyView>;
-  patch(scope: TenantScope, id: string, changes: PatchApiKey): Promise<ApiKeyView>;
+  patch(scope: TenantScope, id: string, changes: PatchApiKey, versions?: Versions): Promise<ApiKeyView>;
   /** Revokes it: in this process at once, in others within a second. */
-  remove(scope: TenantScope, id: string): Promise<void>;
+  remove(scope: TenantScope, id: string, versions?: Versions): Promise<Deletion>;
 }
 
 const defaultLifeMs = 90 * 24 * 3600 * 1000;
@@ -39,24 +41,28 @@ export interface ApiKeyServiceParts {
 export function createApiKeyService({ db, clock, forget }: ApiKeyServiceParts): ApiKeyService {
   return {
     async list(scope, request) {
-      const page = request as PageRequest<unknown> as PageRequest<ApiKey>; // sorts and filters by fields of both
+      const page = request as unknown as PageRequest<ApiKey>; // sorts and filters by fields of both
       const { rows, ...ends } = await db.read(scope, (session) => apiKeys.page(session, page));
       return { rows: rows.map(apiKeyView), ...ends };
     },
-    count: (scope, where) =>
-      db.read(scope, (session) => apiKeys.count(session, where as Partial<ApiKey> | undefined)),
-    get: async (scope, id) => apiKeyView(await db.read(scope, (session) => apiKeys.require(session, id))),
+    count: (scope, where, more) =>
+      db.read(scope, (session) =>
+        countIn(session, apiKeys, where as Partial<ApiKey> | undefined, more as CountOptions<ApiKey>),
+      ),
+    get: async (scope, id, options) =>
+      apiKeyView(await db.read(scope, (session) => apiKeys.require(session, id, options))),
     create: (scope, input) =>
       db.write(scope, async (session) => {
         const key = await insertApiKey(session, input, { userId: scope.actor.id, clock });
         await requireWithinLimit(session, apiKeys, 'apiKeys');
         return key;
       }),
-    patch: async (scope, id, changes) =>
-      apiKeyView(await db.writeOne(scope, (session) => apiKeys.update(session, id, changes))),
-    async remove(scope, id) {
-      await db.writeOne(scope, (session) => revokeApiKey(session, id));
+    patch: async (scope, id, changes, versions) =>
+      apiKeyView(await db.write(scope, (session) => apiKeys.update(session, id, changes, versions))),
+    async remove(scope, id, versions) {
+      const deletion = await db.write(scope, (session) => revokeApiKey(session, id, versions));
       forget(scope.tenant.id, id);
+      return deletion;
     },
   };
 }
@@ -86,11 +92,11 @@ export async function insertApiKey(
   return { ...apiKeyView(row), key: apiKeyOf(session.tenant?.id ?? '', row.id, secret) };
 }
 
-/** @throws AppError not_found */
-export async function revokeApiKey(session: WriteSession, id: string): Promise<void> {
-  await apiKeys.softDelete(session, id);
+/** @throws AppError not_found, precondition_failed */
+export function revokeApiKey(session: WriteSession, id: string, versions?: Versions): Promise<Deletion> {
+  return apiKeys.softDelete(session, id, versions);
 }
 
 function apiKeyView({ secretHash: _secret, scopes, ...shown }: ApiKey): ApiKeyView {
-  return { ...shown, scopes: scopes.split(' ') };
+  return { ...shown, scopes: scopes.split(' ') as ApiKeyView['scopes'] };
 }

@@ -10,8 +10,8 @@ export interface AuditEventRow extends Stamped {
   ip: string | null;
   userAgent: string | null;
   requestId: string | null;
-  before: object | null;
-  after: object | null;
+  before: Record<string, unknown> | null;
+  after: Record<string, unknown> | null;
 }
 
 /** Read here, and written by the kernel with what it changes. */

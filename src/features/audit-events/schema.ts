@@ -1,26 +1,28 @@
 import { z } from 'zod';
 
-export interface AuditEventView {
-  id: string;
-  createdAt: string;
-  /** What happened, such as `products.update` or `auth.login`. */
-  action: string;
-  resource: string;
-  resourceId: string | null;
-  actor: { kind: string; id: string };
-  ip: string | null;
-  userAgent: string | null;
-  requestId: string | null;
-  /** The fields that changed, as they were and as they are; secrets are left out. */
-  before: object | null;
-  after: object | null;
-}
-
 const name = z.string().min(1).max(100);
 const time = z.iso.datetime({ offset: true });
+const values = z.record(z.string(), z.unknown()).nullable();
+
+const view = z.strictObject({
+  id: z.guid().toLowerCase(),
+  createdAt: z.iso.datetime(),
+  /** What happened, such as `products.update` or `auth.login`. */
+  action: name,
+  resource: name,
+  resourceId: z.guid().nullable(),
+  actor: z.strictObject({ kind: z.string(), id: z.string() }),
+  ip: z.string().nullable(),
+  userAgent: z.string().nullable(),
+  requestId: z.string().nullable(),
+  /** The fields that changed, as they were and as they are; secrets are left out. */
+  before: values,
+  after: values,
+});
+export type AuditEventView = z.output<typeof view>;
 
 /** `actor` is an id; `from` and `to` are times, the second one not included. */
-export const auditEventList = {
+const list = {
   sortable: ['createdAt'],
   filterable: {
     action: name,
@@ -31,7 +33,19 @@ export const auditEventList = {
     from: time,
     to: time,
   },
+  fields: Object.keys(view.shape),
+  estimable: true,
 } as const;
 
+/** Read, and nothing else. */
+export const auditEvent = {
+  name: 'audit-events',
+  view,
+  create: z.never(),
+  patch: z.never(),
+  list,
+  readAction: 'read-audit' as const,
+};
+
 /** What the filters of a list ask for. */
-export type AuditQuery = Partial<Record<keyof (typeof auditEventList)['filterable'], string>>;
+export type AuditQuery = Partial<Record<keyof (typeof list)['filterable'], string>>;

@@ -1,13 +1,10 @@
-import type { Condition, Database, Page, PageRequest, Selection, TenantScope } from '../../db/index.ts';
+import { type Condition, countIn, type Database, type PageRequest, type Selection } from '../../db/index.ts';
+import type { ReadingService } from '../../http/resource-routes.ts';
 import { type AuditEventRow, auditEvents } from './repository.ts';
 import type { AuditEventView, AuditQuery } from './schema.ts';
 
 /** Events can be read, and nothing else. */
-export interface AuditEventService {
-  list(scope: TenantScope, request: PageRequest<AuditEventView>): Promise<Page<AuditEventView>>;
-  count(scope: TenantScope, where?: object): Promise<number>;
-  get(scope: TenantScope, id: string): Promise<AuditEventView>;
-}
+export type AuditEventService = ReadingService<AuditEventView>;
 
 export function createAuditEventService(db: Database): AuditEventService {
   return {
@@ -20,10 +17,10 @@ export function createAuditEventService(db: Database): AuditEventService {
       const { rows, ...ends } = await db.read(scope, (session) => auditEvents.page(session, page));
       return { rows: rows.map(auditEventView), ...ends };
     },
-    count: (scope, asked) =>
+    count: (scope, asked, { estimated = false } = {}) =>
       db.read(scope, (session) => {
-        const { where, filter } = wanted(asked);
-        return auditEvents.count(session, where, { filter });
+        const { where, filter } = wanted(asked as AuditQuery | undefined);
+        return countIn(session, auditEvents, where, { filter, estimated });
       }),
     get: async (scope, id) =>
       auditEventView(await db.read(scope, (session) => auditEvents.require(session, id))),

@@ -9,7 +9,7 @@ import { order } from './schema.ts';
 import type { OrderService } from './service.ts';
 
 export function orderRoutes(service: OrderService, lists: Lists): Router {
-  const router = createResourceRoutes({ resource: order, service, lists, writeAction: 'write' });
+  const router = createResourceRoutes({ resource: order, service, lists });
 
   route(router, '/:id/cancel', {
     post: [

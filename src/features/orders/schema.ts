@@ -62,4 +62,5 @@ export const order = {
     filterable: ['number', 'status', 'customerId', 'totalCents', 'currency', 'placedAt', 'updatedAt'],
     includable: ['lines'],
   }),
+  writeAction: 'write' as const,
 };

@@ -5,5 +5,5 @@ import { product } from './schema.ts';
 import type { ProductService } from './service.ts';
 
 export function productRoutes(service: ProductService, lists: Lists): Router {
-  return createResourceRoutes({ resource: product, service, lists, writeAction: 'write' });
+  return createResourceRoutes({ resource: product, service, lists });
 }

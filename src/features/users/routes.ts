@@ -5,5 +5,5 @@ import { user } from './schema.ts';
 import type { UserService } from './service.ts';
 
 export function userRoutes(service: UserService, lists: Lists): Router {
-  return createResourceRoutes({ resource: user, service, lists, writeAction: 'manage-users' });
+  return createResourceRoutes({ resource: user, service, lists });
 }

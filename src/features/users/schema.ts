@@ -26,6 +26,7 @@ export const user = {
     sortable: ['createdAt', 'email'],
     filterable: ['email', 'name', 'role', 'createdAt', 'updatedAt'],
   }),
+  writeAction: 'manage-users' as const,
 };
 
 export type UserView = z.output<typeof view>;

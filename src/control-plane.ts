@@ -27,6 +27,7 @@ import { createCertifier } from './control/tenants/purge/certificate.ts';
 import { purgeHandler } from './control/tenants/purge/job.ts';
 import { createPace } from './control/tenants/purge/pace.ts';
 import { createPurgeService, type PurgeService } from './control/tenants/purge/service.ts';
+import { createRetention, retentionHandler } from './control/tenants/retention/job.ts';
 import { tenantRoutes } from './control/tenants/routes.ts';
 import { createTenantService, type TenantService } from './control/tenants/service.ts';
 import { createWarmPool, type WarmPool } from './control/tenants/warm.ts';
@@ -153,6 +154,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
   const handlers: JobHandlers = {
     migrate: migrateHandler({ database, runner }),
     purge: purgeHandler({ database, migrator, clock, pace, certifier, ...told }),
+    retention: retentionHandler({ database, migrator, clock, pace }),
     move: moveHandler({ database, migrator, clock, pace, maxLagMs: config.MAX_REPLICA_LAG_MS, ...told }),
     ...(served === undefined || config.EXPORT_DIR === undefined
       ? {}
@@ -174,6 +176,10 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     certifier,
     ...told,
   });
+  const retention = createRetention({
+    ...{ database, jobs, clock },
+    days: config.DELETED_ROW_RETENTION_DAYS,
+  });
   const worker = createJobWorker({
     adminUrl,
     database,
@@ -184,6 +190,7 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     async tend() {
       tendWarm();
       await moves.tend();
+      await retention.tend();
     },
   });
   // Commands of the CLI need no key to sign with.

@@ -174,6 +174,12 @@ export const settings = {
     about:
       'A deleted tenant can be restored for this long, and is not purged before unless that is forced. Days.',
   },
+  DELETED_ROW_RETENTION_DAYS: {
+    schema: integer(0, 36_500),
+    default: '90',
+    about:
+      'A deleted row of a tenant can be restored for this long; then it is deleted for good, by a job once a day. Days. 0: rows are kept.',
+  },
   PROVISION_WARM: {
     schema: integer(0, 100),
     default: '0',

@@ -133,9 +133,11 @@ export interface Table<Row extends Stamped> {
   /** Deletes what is still there of the rows equal in all these fields, as a part of another deletion. */
   softDeleteWhere(session: WriteSession, where: Partial<Row>, deletion: Deletion): Promise<void>;
   /**
-   * Brings a row back; one that is not deleted is returned as it is.
+   * Brings a row back, with all rows of the table that went in the same deletion; one that is not deleted is returned as
+   * it is.
    *
-   * @throws AppError not_found, or what `constraints` says when its place has been taken meanwhile
+   * @throws AppError not_found, or what `constraints` says when places have been taken meanwhile: each of them is told, with
+   *   the pointer of the field, under the row's id where it is another row
    */
   restore(session: WriteSession, id: string): Promise<{ row: Row; deletion: Deletion | undefined }>;
   /** Brings back what went with a deletion. */

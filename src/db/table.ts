@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from 'uuid';
-import { notFound } from '../errors.ts';
+import { AppError, notFound } from '../errors.ts';
 import { type AuditedChange, auditedText, authorValues, isOperator } from './audit.ts';
 import { tenantOf, type WriteSession } from './session.ts';
 import type { Own, Stamped, Table, TableDefinition, Versions } from './table-contract.ts';
@@ -13,6 +13,7 @@ import { type Ask, createTexts, tableShape } from './table-shape.ts';
  */
 
 const rowsPerInsert = 1000;
+const conflictsTold = 100;
 
 export function defineTable<Row extends Stamped>(definition: TableDefinition<Row>): Table<Row> {
   const { name, constraints = {} } = definition;
@@ -114,6 +115,49 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
     if (versions !== undefined) await reading.require(session, id, { lock: true, versions });
   }
 
+  function restoreAll(
+    session: WriteSession,
+    operation: 'restore' | 'restoreWith',
+    deletionId: string,
+  ): Promise<Row[]> {
+    const parts = () => ({
+      change: `update ${name} set deleted_at = null, deletion_id = null, ${touched}
+        where tenant_id = $1 and deletion_id = $2 returning ${returned}`,
+      after: whole,
+    });
+    return change(session, [operation, 'restore'], [tenantOf(session), deletionId], parts);
+  }
+
+  /**
+   * Whether all rows of a deletion can come back, with every one that cannot. Who takes a place at this very moment meets
+   * the constraint.
+   *
+   * @throws AppError what the constraints say
+   */
+  async function requireFree(session: WriteSession, id: string, deletionId: string): Promise<void> {
+    for (const meaning of Object.values(constraints)) {
+      const field = meaning?.pointer?.slice(1) ?? '';
+      if (meaning?.pointer === undefined || !ownFields.includes(field)) continue;
+      const { code, detail, pointer } = meaning;
+      const taken = await ask<{ id: string }>(
+        session,
+        'restore',
+        `select gone.id from ${name} gone join ${name} live on live.tenant_id = $1
+           and live.${column(field)} = gone.${column(field)} and live.deleted_at is null
+         where gone.tenant_id = $1 and gone.deletion_id = $2 order by gone.id limit ${conflictsTold}`,
+        [tenantOf(session), deletionId],
+      );
+      if (taken.length === 0) continue;
+      throw new AppError(code, detail, {
+        errors: taken.map((row) => ({
+          pointer: row.id === id ? pointer : `/${row.id}${pointer}`,
+          code,
+          message: detail,
+        })),
+      });
+    }
+  }
+
   return {
     ...reading,
     find: (session, id) => reading.find(session, id),
@@ -204,23 +248,13 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
       if (found[0] === undefined) throw notFound();
       const { deletionId } = found[0];
       if (deletionId === null) return { row: await reading.require(session, id), deletion: undefined };
-      const parts = () => ({
-        change: `update ${name} set deleted_at = null, deletion_id = null, ${touched}
-          where tenant_id = $1 and id = $2 returning ${returned}`,
-        after: whole,
-      });
-      const restored = await change(session, ['restore', 'restore'], [tenantOf(session), id], parts);
-      return { row: requireRow(restored[0]), deletion: { deletionId } };
+      await requireFree(session, id, deletionId);
+      const restored = await restoreAll(session, 'restore', deletionId);
+      return { row: requireRow(restored.find((row) => row.id === id)), deletion: { deletionId } };
     },
 
     async restoreWith(session, { deletionId }) {
-      const parts = () => ({
-        change: `update ${name} set deleted_at = null, deletion_id = null, ${touched}
-          where tenant_id = $1 and deletion_id = $2 returning ${returned}`,
-        after: whole,
-        result: '"id"',
-      });
-      await change(session, ['restoreWith', 'restore'], [tenantOf(session), deletionId], parts);
+      await restoreAll(session, 'restoreWith', deletionId);
     },
   };
 }

@@ -2,7 +2,7 @@ import { type ReadSession, type SchemaName, schemaName, type WriteSession } from
 
 /**
  * The tables that hold rows of tenants, wherever they are: found in the catalog, so that none is forgotten that was added
- * after this was written. Only here is a row deleted for good. Schemas that wait for a tenant hold none: see ../warm.ts.
+ * after this was written. Rows are deleted for good only here and in ../retention. Schemas that wait for a tenant hold none: see ../warm.ts.
  */
 export interface HoldingTable {
   schema: SchemaName;

@@ -10,6 +10,7 @@ import {
   buildIssued,
   type IssuedCredentials,
   keyFor,
+  keysFor,
   signingKeysOf,
   tenantEdge,
   tokensOf,
@@ -32,6 +33,7 @@ import { authenticateTenant } from './http/authenticate.ts';
 import { consistency } from './http/consistency.ts';
 import { createConsistencyTokens } from './http/consistency-token.ts';
 import type { Health } from './http/health.ts';
+import { createIdempotency } from './http/idempotency.ts';
 import { jwksRoutes } from './http/jwks.ts';
 import { createLists, type Lists } from './http/list.ts';
 import { tenantOfCredential } from './http/resolve-tenant.ts';
@@ -211,17 +213,19 @@ function tenantMounts(kernel: Kernel, data: DataPlane, lists: Lists): Mount[] {
     windowMs: config.READ_AFTER_WRITE_WINDOW_MS,
     clock,
   });
+  const idempotency = createIdempotency({ db, secrets: keysFor(config, 'idempotency of tenants') });
+  const conventions = { lists, idempotency };
   const reading = (kind: 'strong' | 'session') => consistency({ kind }, consistencyTokens);
   const before = [...identified, reading('session')];
-  const me = meRoutes(sessions, (scope, input) => users.changePassword(scope, input));
+  const me = meRoutes(sessions, (scope, input) => users.changePassword(scope, input), idempotency);
   return [
     { path: '/.well-known', before: [], router: jwksRoutes(signingKeysOf(config)) },
     { path: '/v1/auth', before: [], router: authRoutes(sessions, edge, limiter.logins) },
     { path: '/v1/me', before: [...identified, reading('strong')], router: me },
-    { path: '/v1/users', before, router: userRoutes(users, lists) },
-    { path: '/v1/products', before, router: productRoutes(products, lists) },
-    { path: '/v1/orders', before, router: orderRoutes(orders, lists) },
-    { path: '/v1/api-keys', before, router: apiKeyRoutes(apiKeys, lists) },
-    { path: '/v1/audit-events', before, router: auditEventRoutes(createAuditEventService(db), lists) },
+    { path: '/v1/users', before, router: userRoutes(users, conventions) },
+    { path: '/v1/products', before, router: productRoutes(products, conventions) },
+    { path: '/v1/orders', before, router: orderRoutes(orders, conventions) },
+    { path: '/v1/api-keys', before, router: apiKeyRoutes(apiKeys, conventions) },
+    { path: '/v1/audit-events', before, router: auditEventRoutes(createAuditEventService(db), conventions) },
   ];
 }

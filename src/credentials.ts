@@ -31,9 +31,16 @@ export function tokensOf({ config, clock }: Pick<Parts, 'config' | 'clock'>): To
 
 /** A key for another use than tokens: from JWT_SECRET or, without it, from the key that signs. */
 export function keyFor(config: Config, use: string): KeyObject {
-  const source = config.JWT_SECRET ?? signingKeysOf(config)[0]?.sign;
-  if (source === undefined) throw new ConfigError([missingSigner]);
-  return deriveKey(source, use);
+  const [key] = keysFor(config, use);
+  if (key === undefined) throw new ConfigError([missingSigner]);
+  return key;
+}
+
+/** The same from every secret there is, that of keyFor() first: what was made before keys were changed can be read. */
+export function keysFor({ JWT_KEYS = [], JWT_SECRET }: Config, use: string): KeyObject[] {
+  return [JWT_SECRET, ...JWT_KEYS.map(({ sign }) => sign)].flatMap((source) =>
+    source === undefined ? [] : [deriveKey(source, use)],
+  );
 }
 
 /** What is known of credentials that were given out: which have ended, and whose they are. */

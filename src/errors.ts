@@ -86,6 +86,16 @@ export function notFound(detail = 'Nothing was found under this address.'): AppE
   return new AppError('not_found', detail);
 }
 
+/** With the same `Idempotency-Key`. */
+export function requestUnderWay(): AppError {
+  const detail = 'The first request with this Idempotency-Key has not ended yet.';
+  return new AppError('request_under_way', detail, { retryAfterS: 1 });
+}
+
+export function keyReused(detail: string): AppError {
+  return new AppError('idempotency_key_reused', detail);
+}
+
 /** @param cause for the log: why it cannot be served as it is */
 export function tenantMigrating(cause: unknown): AppError {
   return new AppError('tenant_migrating', 'The tenant is being migrated.', { cause, retryAfterS: 1 });

@@ -1,11 +1,11 @@
-import { createHmac, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import type { Request } from 'express';
 import type { ReadSession, WriteSession } from '../db/index.ts';
-import { AppError } from '../errors.ts';
-import { invalid } from '../http/validate.ts';
+import { keyReused, requestUnderWay } from '../errors.ts';
+import { contentDigest, idempotencyKeyOf } from '../http/idempotency-key.ts';
 
 /**
- * `Idempotency-Key`: a request that is repeated has one effect and one answer. The answer is kept in the transaction of
+ * `Idempotency-Key` in the admin API: a request that is repeated has one effect and one answer. The answer is kept in the transaction of
  * the effect, so there is never one without the other; refusals have no effect and are not kept. Per operator and route,
  * for a day.
  */
@@ -23,7 +23,6 @@ export interface KeptAnswer {
   body: object;
 }
 
-const keyPattern = /^"?([\w.:~+/=-]{1,255})"?$/;
 const keptFor = '24 hours';
 
 /**
@@ -32,18 +31,13 @@ const keptFor = '24 hours';
  * @throws AppError invalid_input
  */
 export function idempotentRequest(req: Request, key: KeyObject): IdempotentRequest | undefined {
-  const given = req.get('idempotency-key');
-  if (given === undefined) return undefined;
-  const [, text] = keyPattern.exec(given) ?? [];
-  if (text === undefined) {
-    const message = '1 to 255 letters, digits or .:~+/=_- are needed, with or without quotation marks.';
-    throw invalid([{ pointer: 'Idempotency-Key', code: 'invalid_format', message }]);
-  }
+  const text = idempotencyKeyOf(req);
+  if (text === undefined) return undefined;
   return {
     principal: req.context.actor?.id ?? '',
     route: `${req.method} ${req.context.route ?? ''}`,
     key: text,
-    digest: createHmac('sha256', key).update(JSON.stringify(req.body)).digest('base64url'),
+    digest: contentDigest(key, req.body),
   };
 }
 
@@ -58,9 +52,7 @@ export async function findAnswer(
     [principal, route, key],
   );
   if (row === undefined) return undefined;
-  if (row.digest !== digest) {
-    throw new AppError('idempotency_key_reused', 'This Idempotency-Key was sent with another body before.');
-  }
+  if (row.digest !== digest) throw keyReused('This Idempotency-Key was sent with another body before.');
   return { status: row.status, body: row.body };
 }
 
@@ -78,15 +70,7 @@ export async function claimKey(
     `select pg_try_advisory_xact_lock(hashtextextended('tenantry idempotency ' || $1, 0)) as taken`,
     [JSON.stringify([request.principal, request.route, request.key])],
   );
-  if (lock?.taken !== true) {
-    throw new AppError(
-      'request_under_way',
-      'The first request with this Idempotency-Key has not ended yet.',
-      {
-        retryAfterS: 1,
-      },
-    );
-  }
+  if (lock?.taken !== true) throw requestUnderWay();
   return findAnswer(session, request);
 }
 

@@ -26,7 +26,7 @@ export interface Database {
   write<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T>;
   /**
    * A write of exactly one statement, in one round trip with its commit. `fn` must not decide anything after it: what it
-   * throws then comes too late to undo it.
+   * throws then comes too late to undo it. With `once` in the scope it is a transaction of several.
    */
   writeOne<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T>;
   /**

@@ -7,6 +7,7 @@ import type { Database, DatabaseOptions } from './contract.ts';
 import { limits } from './limits.ts';
 import { createLookUp } from './look-up.ts';
 import { createMonitor } from './monitor.ts';
+import { doneOnce } from './once.ts';
 import { tellStatements, timed } from './observer.ts';
 import { readRemedy, remedyFor, translateError } from './pg-errors.ts';
 import { createPools, type NodePool } from './pool.ts';
@@ -263,6 +264,12 @@ export function createDatabase(options: DatabaseOptions): Database {
     }
   }
 
+  /** What is done once is several statements, whatever it is without that. */
+  async function writeOnce<T>(unit: Unit, scope: TenantScope, fn: (session: WriteSession) => Promise<T>) {
+    const { once } = scope;
+    return once === undefined ? write(unit, scope, fn) : write(writeUnit, scope, doneOnce(once, fn));
+  }
+
   /** Without a position something may have been written, and where is not known. */
   async function noteWrite(scope: TenantScope, position: Position | undefined): Promise<void> {
     await sightings.wrote(scope, position);
@@ -281,8 +288,8 @@ export function createDatabase(options: DatabaseOptions): Database {
 
   return {
     read: (scope, fn) => timed(clock, observer, 'read', read(scope, fn)),
-    write: (scope, fn) => timed(clock, observer, 'write', write(writeUnit, scope, fn)),
-    writeOne: (scope, fn) => timed(clock, observer, 'write-one', write(writeOneUnit, scope, fn)),
+    write: (scope, fn) => timed(clock, observer, 'write', writeOnce(writeUnit, scope, fn)),
+    writeOne: (scope, fn) => timed(clock, observer, 'write-one', writeOnce(writeOneUnit, scope, fn)),
     lookUp: createLookUp({ ...options, monitor, withLease: shares.withLease }),
     async ping() {
       const primary = monitor.views().find(({ role }) => role === 'primary');

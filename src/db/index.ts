@@ -8,6 +8,7 @@ export { createRedisConnection, createRedisMemory, type RedisConnection } from '
 export { createRowLimit, noRowLimit, type RowLimit } from './row-limit.ts';
 export { requireWithinLimit } from './capacity.ts';
 export { createSharedSightings, within } from './shared-sightings.ts';
+export { findResult, type Once, type SealedResult } from './once.ts';
 export { formatLsn, furthest, parseLsn, type Position } from './position.ts';
 export type { DatabaseObserver, RetryCause, StatementFacts, UnitKind } from './observer.ts';
 export { type Decision, type NodeState, type NodeView, reasons, route } from './router.ts';

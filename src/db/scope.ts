@@ -1,6 +1,7 @@
 import { AppError } from '../errors.ts';
 import { constant, type Step } from './batch.ts';
 import type { Consistency } from './consistency.ts';
+import type { Once } from './once.ts';
 import type { Position } from './position.ts';
 import { type Limits, serverSettings } from './limits.ts';
 
@@ -76,14 +77,16 @@ export interface TenantScope {
   readonly actor: Actor;
   readonly consistency: Consistency;
   /** Of the request it was made for; for logs and the audit. */
-  readonly requestId?: string;
+  readonly requestId?: string | undefined;
   /** Where it came from. May be made when it is asked for: only what is audited asks. */
-  readonly origin?: Origin;
+  readonly origin?: Origin | undefined;
   /**
    * Aborted when nobody waits for the work any more: the statement that runs is cancelled. A write whose COMMIT may have
    * been sent runs to its end. May be made when it is asked for.
    */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
+  /** Its one unit of work that writes is done once: asked for again, it answers what it returned. */
+  readonly once?: Once | undefined;
 }
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;

@@ -76,12 +76,13 @@ function crossOrigin(origins: readonly string[]): RequestHandler {
     origin: [...origins],
     methods: ['GET', 'POST', 'PATCH', 'DELETE'],
     allowedHeaders: [
-      ...['Authorization', 'Consistency-Token', 'Content-Type', 'Read-Consistency'],
+      ...['Authorization', 'Consistency-Token', 'Content-Type', 'Idempotency-Key', 'Read-Consistency'],
       ...['X-Request-Id', 'X-Tenant-ID'],
     ],
     exposedHeaders: [
       ...[
         'Consistency-Token',
+        'Idempotency-Replayed',
         'Link',
         'Location',
         'RateLimit',

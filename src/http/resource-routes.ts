@@ -5,6 +5,7 @@ import { answerJson } from './answer.ts';
 import { authorize, requireMay } from './authorize.ts';
 import { requireScope } from './context.ts';
 import { hasIt, representation, setEtag, versionsKnown } from './etag.ts';
+import type { Idempotency } from './idempotency.ts';
 import { type ListRequest, type Lists, only } from './list.ts';
 import { querySchema } from './list-query.ts';
 import type { Resource } from './resource.ts';
@@ -35,14 +36,21 @@ export interface ResourceRoutes<View, Create, Patch> {
   resource: Resource<View, Create, Patch>;
   /** A route whose function is left out is not there. */
   service: ReadingService<View> & Partial<ResourceService<View, Create, Patch>>;
+  conventions: Conventions;
+}
+
+/** What all routes of the tenant API do alike. */
+export interface Conventions {
   lists: Lists;
+  idempotency: Idempotency;
 }
 
 /** List, create, get, patch, delete and restore. A feature adds its own routes to the router it gets back. */
 export function createResourceRoutes<View extends Shown, Create, Patch>(
   options: ResourceRoutes<View, Create, Patch>,
 ): Router {
-  const { resource, service, lists } = options;
+  const { resource, service, conventions } = options;
+  const { lists, idempotency } = conventions;
   const { name, readAction = 'read', writeAction } = resource;
   const router = Router();
   const mayWrite = writeAction === undefined ? [] : [authorize(writeAction, name)];
@@ -74,7 +82,8 @@ export function createResourceRoutes<View extends Shown, Create, Patch>(
         ...mayWrite,
         async (req, res) => {
           refuseQuery(req);
-          const created = await create(requireScope(req), parseBody(resource.create, req));
+          const input = parseBody(resource.create, req);
+          const created = await idempotency.once(req, res, (scope) => create(scope, input));
           res.setHeader('Location', `${req.baseUrl}/${created.id}`);
           show(res, 201, created);
         },
@@ -125,7 +134,8 @@ export function createResourceRoutes<View extends Shown, Create, Patch>(
         async (req, res) => {
           refuseBody(req);
           refuseQuery(req);
-          show(res, 200, await restore(requireScope(req), parseId(req)));
+          const id = parseId(req);
+          show(res, 200, await idempotency.once(req, res, (scope) => restore(scope, id)));
         },
       ],
     });

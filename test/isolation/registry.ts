@@ -98,6 +98,8 @@ export const tenantTables: Readonly<Record<string, Registered>> = {
   audit_events: { ...without, marked: 'action' },
   // nextNumber(): see repositories.test.ts.
   counters: { ...without, marked: 'name' },
+  // doneOnce(): see idempotency.test.ts.
+  idempotency_keys: { ...without, marked: 'request' },
 };
 
 /** What the lists of the API sort and filter by. */

@@ -80,8 +80,11 @@ export interface ExporterParts {
   key: KeyObject;
 }
 
-/** Credentials of sessions and programs. A copy of a tenant must not open to whoever holds a key to the original. */
-const leftOut: ReadonlySet<string> = new Set(['refresh_tokens', 'api_keys']);
+/**
+ * Credentials of sessions and programs: a copy of a tenant must not open to whoever holds a key to the original. And what
+ * was answered to requests of the original, which are none of the copy's.
+ */
+const leftOut: ReadonlySet<string> = new Set(['refresh_tokens', 'api_keys', 'idempotency_keys']);
 const lineFeed = 10;
 
 interface Source {

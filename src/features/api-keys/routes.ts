@@ -1,10 +1,9 @@
 import type { Router } from 'express';
-import type { Lists } from '../../http/list.ts';
-import { createResourceRoutes } from '../../http/resource-routes.ts';
+import { type Conventions, createResourceRoutes } from '../../http/resource-routes.ts';
 import { apiKey } from './schema.ts';
 import type { ApiKeyService } from './service.ts';
 
 /** The usual routes but for restore: what has been revoked stays so. */
-export function apiKeyRoutes(service: ApiKeyService, lists: Lists): Router {
-  return createResourceRoutes({ resource: apiKey, service, lists });
+export function apiKeyRoutes(service: ApiKeyService, conventions: Conventions): Router {
+  return createResourceRoutes({ resource: apiKey, service, conventions });
 }

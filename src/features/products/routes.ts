@@ -1,9 +1,8 @@
 import type { Router } from 'express';
-import type { Lists } from '../../http/list.ts';
-import { createResourceRoutes } from '../../http/resource-routes.ts';
+import { type Conventions, createResourceRoutes } from '../../http/resource-routes.ts';
 import { product } from './schema.ts';
 import type { ProductService } from './service.ts';
 
-export function productRoutes(service: ProductService, lists: Lists): Router {
-  return createResourceRoutes({ resource: product, service, lists });
+export function productRoutes(service: ProductService, conventions: Conventions): Router {
+  return createResourceRoutes({ resource: product, service, conventions });
 }

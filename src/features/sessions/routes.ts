@@ -3,6 +3,7 @@ import { tenantOfRefreshToken } from '../../auth/refresh-tokens.ts';
 import { sessionScope } from '../../http/consistency.ts';
 import type { TenantScope } from '../../db/index.ts';
 import { requireScope } from '../../http/context.ts';
+import type { Idempotency } from '../../http/idempotency.ts';
 import type { LoginGuard } from '../../http/login-guard.ts';
 import { requireClaimed, type TenantFinder, tenantOfHeader } from '../../http/resolve-tenant.ts';
 import { AppError } from '../../errors.ts';
@@ -17,7 +18,10 @@ import {
 } from './schema.ts';
 import type { SessionService } from './service.ts';
 
-/** What a client can ask before it has an access token. */
+/**
+ * What a client can ask before it has an access token. An `Idempotency-Key` is not looked at: tokens are not kept, not even
+ * sealed, and who refreshes or logs out again at once is answered well without one.
+ */
 export function authRoutes(sessions: SessionService, tenants: TenantFinder, guard: LoginGuard): Router {
   const router = Router();
 
@@ -62,7 +66,8 @@ export function authRoutes(sessions: SessionService, tenants: TenantFinder, guar
 
 export function meRoutes(
   sessions: SessionService,
-  changePassword: (scope: TenantScope, input: ChangePassword) => Promise<void>,
+  changePassword: (scope: TenantScope, input: ChangePassword) => Promise<unknown>,
+  idempotency: Idempotency,
 ): Router {
   const router = Router();
   route(router, '/', {
@@ -72,7 +77,8 @@ export function meRoutes(
   });
   route(router, '/password', {
     async post(req, res) {
-      await changePassword(requireScope(req), parseBody(changePasswordSchema, req));
+      const input = parseBody(changePasswordSchema, req);
+      await idempotency.once(req, res, (scope) => changePassword(scope, input));
       res.status(204).end();
     },
   });

@@ -1,9 +1,8 @@
 import type { Router } from 'express';
-import type { Lists } from '../../http/list.ts';
-import { createResourceRoutes } from '../../http/resource-routes.ts';
+import { type Conventions, createResourceRoutes } from '../../http/resource-routes.ts';
 import { user } from './schema.ts';
 import type { UserService } from './service.ts';
 
-export function userRoutes(service: UserService, lists: Lists): Router {
-  return createResourceRoutes({ resource: user, service, lists });
+export function userRoutes(service: UserService, conventions: Conventions): Router {
+  return createResourceRoutes({ resource: user, service, conventions });
 }

@@ -132,15 +132,15 @@ export function createUserService(parts: UserServiceParts): UserService {
         throw new AppError('invalid_credentials', 'The current password is not right.');
       }
       const passwordHash = await passwords.hash(newPassword);
-      const changed = await db.write(scope, async (session) => {
+      const version = await db.write(scope, async (session) => {
         const user = await users.require(session, id, { lock: true });
         // Changed by somebody else meanwhile: what was verified is not the password any more.
         if (user.passwordHash !== known.passwordHash) {
           throw new AppError('invalid_credentials', 'The current password is not right.');
         }
-        return setPassword(session, user, passwordHash);
+        return (await setPassword(session, user, passwordHash)).credentialsVersion;
       });
-      revocations.note(scope.tenant.id, id, changed.credentialsVersion);
+      revocations.note(scope.tenant.id, id, version);
     },
   };
 }

@@ -41,6 +41,9 @@ describe.each(['shared', 'schema'] as const)('a tenant that was made with isolat
     const tenant = await service.onboard(`mover_${isolation}`, isolation);
     const [from, to] = [placeOf(tenant.slug, isolation), placeOf(tenant.slug, target)];
     const held = await createHoldings(tenant);
+    const once = () =>
+      tenant.client.post('/v1/products').set('Idempotency-Key', 'moved').send(product('moved')).expect(201);
+    const { text } = await once();
     const before = await rowsIn(database, from, tenant.id);
     const others = await othersRows(database, tenant.id);
     const result = await moveTo(service, tenant, target);
@@ -58,6 +61,7 @@ describe.each(['shared', 'schema'] as const)('a tenant that was made with isolat
     // The old credentials do, and what is written now is at the new place alone.
     await until(async () => (await tenant.client.post('/v1/products').send(product('new'))).status === 201);
     await tenant.client.get(`/v1/orders/${held.orders.live}`).expect(200);
+    expect((await once()).text).toBe(text);
     expect(await rowsIn(database, from, tenant.id)).toEqual(before);
 
     await database.superuser(

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { findResult, type Once } from '../../src/db/index.ts';
+import { doneOnce } from '../../src/db/once.ts';
 import { products } from '../../src/features/products/repository.ts';
 import { withoutPolicies } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
@@ -76,6 +77,8 @@ describe.each(['ash', 'cedar'])('what is kept of the requests of the tenant %s',
     );
     const others = await othersRows(database, tenant().id);
     await make(slug, onceOf(`room of ${slug}`));
+    const unit = doneOnce(onceOf(`no policy for ${slug}`), () => Promise.resolve(slug));
+    expect(await withoutPolicies(database, tenant().scope.tenant, unit)).toBe(slug);
     expect(await othersRows(database, tenant().id)).toEqual(others);
   });
 });

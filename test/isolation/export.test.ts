@@ -62,10 +62,6 @@ beforeAll(async () => {
      from generate_series(100, 9100) n`,
     [heldBy('ash').tenant.id],
   );
-  for (const { tenant } of Object.values(holdings)) {
-    const key = { name: 'once', scopes: ['read'] };
-    await tenant.client.post('/v1/api-keys').set('Idempotency-Key', 'once').send(key).expect(201);
-  }
   await database.caughtUp();
 });
 

@@ -54,7 +54,13 @@ export async function createHoldings(tenant: TestTenant): Promise<Holdings> {
 
   async function make(resource: Held, body: (state: keyof Holding) => object): Promise<Holding> {
     const create = async (state: keyof Holding) => {
-      const answer = await client.post(`/v1/${resource}`).send(body(state)).expect(201);
+      // What is answered to it is a row of the tenant, too.
+      const key = `${resource}-${state}`;
+      const answer = await client
+        .post(`/v1/${resource}`)
+        .set('Idempotency-Key', key)
+        .send(body(state))
+        .expect(201);
       return (answer.body as { id: string }).id;
     };
     const holding = { live: await create('live'), deleted: await create('deleted') };

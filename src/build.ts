@@ -48,6 +48,8 @@ export { createKernel, type Kernel, type Overrides } from './kernel.ts';
 
 /** The largest JSON body taken. */
 const bodyLimitBytes = 1_048_576;
+/** A merge patch (RFC 7396) of a resource of tenants is what JSON says there anyway: no field of them has fields of its own. */
+const mergePatch = 'application/merge-patch+json';
 
 /** What serves tenants: the database of the role tenantry_app and the features on it. */
 export interface DataPlane {
@@ -146,7 +148,7 @@ export function build(config: Config, overrides: Overrides = {}): Tenantry {
     nodes: () => data.db.nodes(),
   };
   const lists = createLists(keyFor(config, 'page cursors'));
-  const common: Omit<AppParts, 'routes' | 'corsOrigins' | 'observer'> = {
+  const common: Omit<AppParts, 'routes' | 'corsOrigins' | 'observer' | 'patchTypes'> = {
     clock,
     logger,
     health,
@@ -159,6 +161,7 @@ export function build(config: Config, overrides: Overrides = {}): Tenantry {
     tenantApp: createApp({
       ...common,
       observer: telemetry.requests('tenant'),
+      patchTypes: ['application/json', mergePatch],
       corsOrigins: config.CORS_ORIGINS,
       routes: tenantMounts(kernel, data, lists),
     }),
@@ -167,6 +170,7 @@ export function build(config: Config, overrides: Overrides = {}): Tenantry {
       createApp({
         ...common,
         observer: telemetry.requests('admin'),
+        patchTypes: ['application/json'], // the limits of a tenant are set anew, not merged
         metrics: () => telemetry.expose(),
         corsOrigins: [],
         routes: control.mounts(lists, { ...data, draining: health.draining }),

@@ -22,8 +22,9 @@ const noticeMs = 2000;
 export async function serve(config: Config, overrides: Overrides = {}): Promise<Serving> {
   const tenantry = build(config, overrides);
   const { logger } = tenantry;
-  const tenantServer = createHttpServer(tenantry.tenantApp);
-  const adminServer = tenantry.adminApp && createHttpServer(tenantry.adminApp);
+  const unreadable = (facts: object) => logger.info(facts, 'refused what is no request');
+  const tenantServer = createHttpServer(tenantry.tenantApp, { unreadable });
+  const adminServer = tenantry.adminApp && createHttpServer(tenantry.adminApp, { unreadable });
   let stopping: Promise<void> | undefined;
 
   async function stop(): Promise<void> {

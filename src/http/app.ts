@@ -2,6 +2,7 @@ import cors from 'cors';
 import express, { type Express, type Request, type RequestHandler, type Router } from 'express';
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
+import { bodies, patchTypesSetting } from './body.ts';
 import { deadline } from './ending.ts';
 import { type Health, healthRoutes } from './health.ts';
 import { requestLine, requestLog } from './logging.ts';
@@ -27,6 +28,8 @@ export interface AppParts {
   corsOrigins: readonly string[];
   /** Larger bodies are refused with 413. */
   bodyLimitBytes: number;
+  /** Media types of bodies that PATCH takes. */
+  patchTypes: readonly string[];
   /** What is not answered within this is given up. Undefined: nothing is. */
   deadlineMs: number | undefined;
   /** In order: path, what stands before the routes, the routes. */
@@ -46,6 +49,7 @@ export function createApp(parts: AppParts): Express {
   serverTiming(app, parts.clock);
   requestLog(app, parts.logger);
   app.set('trust proxy', [...parts.trustProxy]);
+  app.set(patchTypesSetting, parts.patchTypes.join(', '));
   const onArrival = [
     requestId(parts.clock),
     ...(parts.deadlineMs === undefined ? [] : [deadline(parts.deadlineMs)]),
@@ -60,7 +64,7 @@ export function createApp(parts: AppParts): Express {
   });
   app.use(inOrder(onArrival, observed));
   if (parts.corsOrigins.length > 0) app.use(crossOrigin(parts.corsOrigins));
-  app.use(express.json({ limit: parts.bodyLimitBytes }));
+  app.use(bodies({ limitBytes: parts.bodyLimitBytes, patchTypes: parts.patchTypes }));
   for (const { path, before, router } of parts.routes) app.use(path, inOrder(before, router));
   // Last: a router that does not take a request costs it a turn of the event loop.
   app.use(healthRoutes(parts.health));

@@ -1,8 +1,11 @@
 import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
-import { answerJson } from './answer.ts';
 import { AppError, type ErrorCode, errorTable, notFound } from '../errors.ts';
+import { answerJson } from './answer.ts';
+import { patchTypesOf } from './body.ts';
 
 /** Errors as `application/problem+json` (RFC 9457), all in one place. */
+
+export const problemType = 'application/problem+json';
 
 /** What Express and its body parser raise, by `type`. */
 const byType: Readonly<Record<string, [ErrorCode, string] | undefined>> = {
@@ -10,6 +13,7 @@ const byType: Readonly<Record<string, [ErrorCode, string] | undefined>> = {
   'entity.too.large': ['payload_too_large', 'The body is larger than this route takes.'],
   'encoding.unsupported': ['unsupported_media_type', 'This Content-Encoding is not supported.'],
   'charset.unsupported': ['unsupported_media_type', 'The body must be UTF-8.'],
+  'request.aborted': ['client_closed_request', 'The client has closed the request.'],
   'request.size.invalid': ['invalid_input', 'The body does not have the length that was announced.'],
 };
 
@@ -25,8 +29,16 @@ export const problems: ErrorRequestHandler = (error, req, res, next) => {
     next(error);
     return;
   }
+  if (status === 415) tellTaken(req, res, error);
   sendProblem(req, res, known);
 };
+
+/** What would have been taken instead: RFC 5789, section 2.2; RFC 9110, section 15.5.16. */
+function tellTaken(req: Request, res: Response, error: unknown): void {
+  const { type } = error as { type?: string };
+  if (type === 'encoding.unsupported') res.setHeader('Accept-Encoding', 'gzip, deflate, br');
+  else if (req.method === 'PATCH') res.setHeader('Accept-Patch', patchTypesOf(req));
+}
 
 /** The end of the way: no route has taken the request. */
 export const unknownRoute: RequestHandler = () => {
@@ -34,21 +46,18 @@ export const unknownRoute: RequestHandler = () => {
 };
 
 function sendProblem(req: Request, res: Response, error: AppError): void {
-  const { status, title } = errorTable[error.code];
+  const { status } = errorTable[error.code];
   if (error.retryAfterS !== undefined) res.setHeader('Retry-After', String(error.retryAfterS));
   if (status === 401) res.setHeader('WWW-Authenticate', 'Bearer');
   // What was refused has written nothing that anybody could wait for.
   res.removeHeader('Consistency-Token');
-  const body = {
-    type: `urn:tenantry:problem:${error.code}`,
-    title,
-    status,
-    detail: error.message,
-    code: error.code,
-    requestId: req.context.requestId,
-    errors: error.errors,
-  };
-  answerJson(res, status, body, 'application/problem+json');
+  answerJson(res, status, problemBody(error, req.context.requestId), problemType);
+}
+
+/** RFC 9457, with `code`, `requestId` and `errors` beside its own members. */
+export function problemBody({ code, message, errors }: AppError, requestId: string): object {
+  const { status, title } = errorTable[code];
+  return { type: `urn:tenantry:problem:${code}`, title, status, detail: message, code, requestId, errors };
 }
 
 function toAppError(error: unknown): AppError {

@@ -6,15 +6,15 @@ import type { Step } from './steps.ts';
  * What helmet sets, and that no cache may keep an answer: it belongs to one caller and is out of date at once. helmet
  * sets the same for every request, so it is asked once.
  */
+export const protectiveEntries: readonly (readonly [string, string])[] = [
+  ...headersOf(helmet()),
+  ['Cache-Control', 'private, no-store'],
+  ['Vary', 'Authorization, X-Tenant-ID'],
+];
+
 export function protectiveHeaders(): Step {
-  const headers = new Map<string, string>([
-    ...headersOf(helmet()),
-    ['Cache-Control', 'private, no-store'],
-    ['Vary', 'Authorization, X-Tenant-ID'],
-  ]);
-  const entries = [...headers];
   return (_req, res) => {
-    for (const [name, value] of entries) res.setHeader(name, value);
+    for (const [name, value] of protectiveEntries) res.setHeader(name, value);
   };
 }
 

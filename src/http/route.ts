@@ -1,5 +1,6 @@
 import type { RequestHandler, Router } from 'express';
 import { AppError } from '../errors.ts';
+import { patchTypesOf } from './body.ts';
 
 type Method = 'get' | 'post' | 'patch' | 'put' | 'delete';
 type Handlers = Partial<Record<Method, RequestHandler | RequestHandler[]>>;
@@ -21,6 +22,7 @@ export function route(router: Router, path: string, handlers: Handlers): void {
     .join(', ');
   const otherMethod: RequestHandler = (req, res) => {
     res.setHeader('Allow', allow);
+    if (handlers.patch !== undefined) res.setHeader('Accept-Patch', patchTypesOf(req));
     if (req.method !== 'OPTIONS') {
       throw new AppError('method_not_allowed', `This address takes ${allow}.`);
     }

@@ -11,6 +11,16 @@ export interface Passwords {
 
 export const maxPasswordBytes = 72;
 
+/** As bcrypt is given it, in UTF-8. */
+export function passwordBytes(password: string): number {
+  return Buffer.byteLength(prepared(password));
+}
+
+/** One keyboard composes é and another does not; RFC 8265, section 4.2, makes them the same password. */
+function prepared(password: string): string {
+  return password.normalize('NFC');
+}
+
 /**
  * bcrypt works on libuv's four threads, which files, DNS and so new database connections need, too: 40 logins at once
  * held those up for a second. Two at a time hold up nothing.
@@ -24,18 +34,18 @@ export function createPasswords(cost: number): Passwords {
 
   return {
     async hash(password) {
-      if (Buffer.byteLength(password) > maxPasswordBytes) {
+      if (passwordBytes(password) > maxPasswordBytes) {
         const message = `A password has ${maxPasswordBytes} bytes at most.`;
         throw new AppError('invalid_input', message, {
           errors: [{ pointer: '/password', code: 'too_long', message }],
         });
       }
-      return limit(() => bcrypt.hash(password, cost));
+      return limit(() => bcrypt.hash(prepared(password), cost));
     },
     async verify(password, hash) {
       // A longer one cannot have been set; bcrypt would compare its first 72 bytes.
-      const possible = Buffer.byteLength(password) <= maxPasswordBytes;
-      const matches = await limit(async () => bcrypt.compare(password, hash ?? (await dummy)));
+      const possible = passwordBytes(password) <= maxPasswordBytes;
+      const matches = await limit(async () => bcrypt.compare(prepared(password), hash ?? (await dummy)));
       return matches && possible && hash !== undefined;
     },
   };

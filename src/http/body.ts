@@ -35,7 +35,13 @@ export function bodies({ limitBytes, patchTypes }: BodyOptions): RequestHandler 
   });
 
   return (req, res, next) => {
-    requireShape(req);
+    try {
+      requireShape(req);
+    } catch (error) {
+      // What follows it on this connection may be a part of it.
+      res.setHeader('Connection', 'close');
+      throw error;
+    }
     if (!hasBody(req)) {
       read(req, res, next);
       return;

@@ -41,11 +41,26 @@ export function requireShape(req: Request): void {
     const name = singletons.find((each) => each.toLowerCase() === twice);
     throw new AppError('invalid_input', `There is more than one ${name} header.`);
   }
-  if (headers.host === undefined && req.httpVersion === '1.1') {
-    throw new AppError('malformed_request', 'A Host header is needed.');
-  }
+  requireFraming(req);
   if (headers.expect !== undefined && !expectsContinue(req)) {
     throw new AppError('expectation_failed', 'Expect: 100-continue is the only expectation there is.');
+  }
+}
+
+/**
+ * What Node lets pass and RFC 9112 does not (sections 2.3, 3.2 and 6.1). Where a message ends must not be a matter of opinion
+ * between us and a proxy.
+ */
+function requireFraming({ httpVersion, headers }: Request): void {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') {
+    throw new AppError('malformed_request', 'HTTP/1.1 is needed.');
+  }
+  if (headers.host === undefined && httpVersion === '1.1') {
+    throw new AppError('malformed_request', 'A Host header is needed.');
+  }
+  const coding = headers['transfer-encoding'];
+  if (coding !== undefined && (httpVersion === '1.0' || coding.toLowerCase() !== 'chunked')) {
+    throw new AppError('malformed_request', 'Transfer-Encoding: chunked is the only one, and of HTTP/1.1.');
   }
 }
 

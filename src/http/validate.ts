@@ -6,6 +6,10 @@ import { AppError, type FieldError } from '../errors.ts';
 
 /** A body of a megabyte can hold a hundred thousand faults; an answer ten times as long as the question helps nobody. */
 const maxErrors = 100;
+/** Of one object. A schema takes half a second to say of each key of a megabyte that it is not known. */
+const maxKeys = 1000;
+/** Of a query. Beyond a thousand the query parser would drop them unseen. */
+const maxParameters = 100;
 
 /** An id in a path. Any uuid: one that is nobody's is not found, which is not a fault of form. */
 const idSchema = z.guid();
@@ -38,7 +42,7 @@ export function refuseQuery(req: Request): void {
 
 /** Unknown and repeated parameters are refused. @throws AppError invalid_input with the parameters' names */
 export function parseQuery<Schema extends z.ZodType>(schema: Schema, req: Request): z.output<Schema> {
-  requireDecodable(req.originalUrl);
+  requireReadable(req.originalUrl);
   const faults = textFaults(req.query).map((fault) => ({
     ...fault,
     pointer: fault.pointer.slice(1),
@@ -48,7 +52,11 @@ export function parseQuery<Schema extends z.ZodType>(schema: Schema, req: Reques
 }
 
 /** The query parser puts U+FFFD in the place of what it cannot decode, so that two different inputs would become one. */
-function requireDecodable(url: string): void {
+function requireReadable(url: string): void {
+  if (url.split('&', maxParameters + 1).length > maxParameters) {
+    const message = `At most ${maxParameters} parameters are taken.`;
+    throw invalid([{ pointer: '', code: 'too_many', message }]);
+  }
   try {
     decodeURIComponent(url);
   } catch {
@@ -119,7 +127,10 @@ function textFaults(value: unknown): FieldError[] {
     } else if (Array.isArray(item)) {
       for (let index = 0; index < item.length; index += 1) look(index, item[index]);
     } else if (typeof item === 'object' && item !== null) {
-      for (const key of Object.keys(item)) look(key, (item as Record<string, unknown>)[key]);
+      const keys = Object.keys(item);
+      if (keys.length > maxKeys) {
+        faults.push(fieldError(pointer(path), 'too_many', `At most ${maxKeys} fields are taken.`));
+      } else for (const key of keys) look(key, (item as Record<string, unknown>)[key]);
     }
   }
   walk(value);

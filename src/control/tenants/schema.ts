@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { maxPasswordBytes } from '../../auth/passwords.ts';
+import { maxPasswordBytes, passwordBytes } from '../../auth/passwords.ts';
 import { isUuid, slugPattern } from '../../db/index.ts';
 import type { TenantStatus } from './lifecycle.ts';
 
@@ -49,7 +49,7 @@ export const createTenantSchema = z.strictObject({
       .min(12)
       .max(1000)
       .refine(
-        (password) => Buffer.byteLength(password) <= maxPasswordBytes,
+        (password) => passwordBytes(password) <= maxPasswordBytes,
         `A password has ${maxPasswordBytes} bytes at most.`,
       ),
   }),

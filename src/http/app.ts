@@ -100,8 +100,14 @@ function crossOrigin(origins: readonly string[]): RequestHandler {
   });
   // cors takes every OPTIONS for a browser's; one that is not asks which methods there are, and the route knows.
   const isPreflight = (req: Request) => req.headers['access-control-request-method'] !== undefined;
-  return (req, res, next) =>
-    req.method === 'OPTIONS' && !isPreflight(req) ? next() : answer(req, res, next);
+  return (req, res, next) => {
+    if (req.method !== 'OPTIONS' || isPreflight(req)) {
+      answer(req, res, next);
+      return;
+    }
+    res.vary('Origin');
+    next();
+  };
 }
 
 /** Clients that keep connections open are asked to take their next request elsewhere. */

@@ -38,8 +38,9 @@ export function bodies({ limitBytes, patchTypes }: BodyOptions): RequestHandler 
     try {
       requireShape(req);
     } catch (error) {
+      refuseRest(req, res);
       // What follows it on this connection may be a part of it.
-      res.setHeader('Connection', 'close');
+      if (error instanceof AppError && error.code === 'malformed_request') res.setHeader('Connection', 'close');
       throw error;
     }
     if (!hasBody(req)) {
@@ -47,6 +48,7 @@ export function bodies({ limitBytes, patchTypes }: BodyOptions): RequestHandler 
       return;
     }
     if (!takes(req)) {
+      refuseRest(req, res);
       throw new AppError(
         'unsupported_media_type',
         `A body must be ${typesOf(req, patchTypes).join(' or ')}.`,
@@ -113,7 +115,7 @@ function tooLarge(): AppError {
 
 function refuseRest(req: Request, res: Response): void {
   // Who asks first may or may not send its body after the answer, so nothing that follows could be told apart.
-  if (expectsContinue(req)) res.setHeader('Connection', 'close');
+  if (req.headers.expect !== undefined) res.setHeader('Connection', 'close');
   const { socket } = req;
   res.once('finish', () => {
     if (req.complete) return;

@@ -40,7 +40,8 @@ export function bodies({ limitBytes, patchTypes }: BodyOptions): RequestHandler 
     } catch (error) {
       refuseRest(req, res);
       // What follows it on this connection may be a part of it.
-      if (error instanceof AppError && error.code === 'malformed_request') res.setHeader('Connection', 'close');
+      if (error instanceof AppError && error.code === 'malformed_request')
+        res.setHeader('Connection', 'close');
       throw error;
     }
     if (!hasBody(req)) {

@@ -36,6 +36,17 @@ const tenantAnswers: [number, string, Ask][] = [
   [200, 'a list', () => tenant.client.get('/v1/products')],
   [201, 'what was made', () => tenant.client.post('/v1/products').send(product)],
   [204, 'the methods', () => tenant.client.options('/v1/products')],
+  [
+    304,
+    'what the client has',
+    () => tenant.client.get(`/v1/users/${tenant.scope.actor.id}`).set('If-None-Match', '*'),
+  ],
+  [
+    412,
+    'a change since',
+    () =>
+      tenant.client.patch(`/v1/users/${tenant.scope.actor.id}`).set('If-Match', '"x"').send({ name: 'x' }),
+  ],
   [400, 'a bad field', () => tenant.client.post('/v1/products').send({})],
   [400, 'broken JSON', () => tenant.client.post('/v1/products').type('json').send('{')],
   [401, 'no credential', () => service.api().get('/v1/products')],
@@ -139,6 +150,10 @@ describe('the tenant API', () => {
         .api()
         .options('/v1/products')
         .set({ Origin: origin, 'Access-Control-Request-Method': 'DELETE' });
+    const allowed = await preflight('https://app.test').expect(204);
+    for (const header of ['Authorization', 'If-Match', 'If-None-Match']) {
+      expect(allowed.headers['access-control-allow-headers']).toContain(header);
+    }
     for (const origin of ['https://app.test', 'https://evil.test', 'null']) {
       const answer = await preflight(origin).expect(204);
       expectKept(answer, 'Authorization, X-Tenant-ID, Origin');

@@ -28,22 +28,29 @@ const lingerMs = 1000;
 
 /** Answers with a problem like any other, and closes the connection: nobody knows where the next request would begin. */
 export function refuseUnreadable(server: Server, told: (facts: Unreadable) => void): void {
+  const seen = new WeakSet<Socket>();
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
-    // What arrives while we linger comes here again.
-    if (socket.writableEnded || socket.destroyed) return;
+    // Whatever arrives after the first fault comes here again, piece by piece.
+    if (seen.has(socket)) return;
+    seen.add(socket);
     // Nothing has been asked: a connection kept ready, for whose next request the answer would be taken.
     if (!socket.writable || socket.bytesRead === 0 || error.code === 'ECONNRESET') {
       socket.destroy();
       return;
     }
-    // Node's own handler asks the same of it, and there is no other way to know.
-    const { _httpMessage: pending } = socket as Socket & { _httpMessage?: ServerResponse | null };
-    if (pending === undefined || pending === null) refuse(socket, error, told);
-    else if (pending.headersSent) pending.once('close', () => socket.destroySoon());
-    else if (!pending.req.complete) refuse(socket, error, told);
-    // The one before it was well-formed, and must not take this answer for its own.
-    else pending.once('close', () => refuse(socket, error, told));
+    inTurn(socket, () => refuse(socket, error, told));
   });
+}
+
+/** Requests before it were well-formed, and none of them must take this answer for its own. */
+function inTurn(socket: Socket, answer: () => void): void {
+  // Node's own handler asks the same of it, and there is no other way to know.
+  const { _httpMessage: pending } = socket as Socket & { _httpMessage?: ServerResponse | null };
+  if (pending === undefined || pending === null) answer();
+  else if (pending.req.complete) pending.once('close', () => inTurn(socket, answer));
+  // The fault is in its own body.
+  else if (!pending.headersSent) answer();
+  else pending.once('close', () => socket.destroySoon());
 }
 
 function refuse(socket: Socket, error: NodeJS.ErrnoException, told: (facts: Unreadable) => void): void {

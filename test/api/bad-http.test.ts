@@ -170,10 +170,27 @@ describe('requests that are sent ahead', () => {
 
   it('have their own answers when what follows them is no request', async () => {
     const good = `GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${tenant.token}\r\n\r\n`;
-    const answers = await raw.talk(`${good}BREW /livez HTTP/1.1\r\n\r\n`);
-    expect(answers.map(({ status }) => status)).toEqual([200, 400]);
-    expect(answers[1]?.headers['connection']).toBe('close');
+    for (const before of [1, 2, 5]) {
+      const answers = await raw.talk(`${good.repeat(before)}BREW /livez HTTP/1.1\r\n\r\n`);
+      expect(answers.map(({ status }) => status)).toEqual([...Array<number>(before).fill(200), 400]);
+      expect(answers.at(-1)?.headers['connection']).toBe('close');
+    }
+    const broken = creation('Transfer-Encoding: chunked\r\n', 'x\r\n').toString('latin1');
+    expect((await raw.talk(good + broken)).map(({ status }) => status)).toEqual([200, 400]);
   });
+});
+
+it('what is no request is refused once, however many pieces it comes in', async () => {
+  told.length = 0;
+  const socket = await raw.open();
+  const everything = untilClosed(socket);
+  const good = `GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${tenant.token}\r\n\r\n`;
+  socket.setNoDelay(true).write(good);
+  const pieces = setInterval(() => socket.write('BREW\r\n\r\n'), 1);
+  const answers = answersIn(await everything);
+  clearInterval(pieces);
+  expect(answers.map(({ status }) => status)).toEqual([200, 400]);
+  expect(told).toHaveLength(1);
 });
 
 describe('a body that is too large', () => {

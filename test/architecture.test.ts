@@ -32,7 +32,7 @@ const edges: { room: RegExp; may: string[] }[] = [
   { room: /^src\/main\.ts$/, may: ['src/config.ts', 'src/serve.ts'] },
   { room: /^src\/serve\.ts$/, may: ['node:', 'src/build.ts', 'src/config.ts', 'src/http/server.ts'] },
   {
-    room: /^src\/(build|kernel|control-plane|credentials|examination|sightings|limiter|transfer)\.ts$/,
+    room: /^src\/(build|kernel|control-plane|fleet|credentials|examination|sightings|limiter|transfer)\.ts$/,
     may: ['node:', 'express', 'pino', 'rate-limiter-flexible', 'src/'],
   },
   // Keys are checked by the room that uses them.
@@ -134,6 +134,7 @@ const edges: { room: RegExp; may: string[] }[] = [
       ...[
         'src/cli/',
         'src/build.ts',
+        'src/fleet.ts',
         'src/transfer.ts',
         'src/serve.ts',
         'src/examination.ts',
@@ -186,7 +187,7 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
   },
   {
     spelling: /[`'"](begin|commit|rollback|savepoint)\b/i,
-    only: /^src\/db\/(transaction|snapshot)\.ts$/,
+    only: /^src\/db\/(transaction|snapshot|message)\.ts$/,
     why: 'transactions have one owner',
   },
   {

@@ -31,6 +31,7 @@ export {
   type TenantLimits,
 } from './scope.ts';
 export { isOutOfStep, translateError } from './pg-errors.ts';
+export { runWhole } from './message.ts';
 export { type ReadSession, sessionOn, type WriteSession } from './session.ts';
 export {
   createSnapshots,

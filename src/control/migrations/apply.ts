@@ -63,7 +63,8 @@ export async function applySegment(
         },
       });
       if (done === 'gone') return { outcome: 'gone' };
-      if (done === 'applied') steps.push(script.step);
+      // A try whose answer was lost may have been carried out.
+      if (done === 'applied' || attempts > 1) steps.push(script.step);
     }
     return { outcome: 'applied', steps };
   } catch (error) {
@@ -101,7 +102,10 @@ async function applyOnce(
       },
       limits,
     );
-  if (kind === 'transaction') return transaction((work) => work.apply(script, run));
+  if (kind === 'transaction') {
+    if (await migrator.applyWhole(schema, script, run, limits)) return 'applied';
+    return transaction((work) => work.apply(script, run));
+  }
   const standing = await migrator.inSchema(schema, (work) => begin(work, schema, script, run), limits);
   if (standing !== 'pending') return standing;
   if (kind === 'concurrent') await buildConcurrently(migrator, schema, script, rung);

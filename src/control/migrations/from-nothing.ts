@@ -1,7 +1,7 @@
 import { type ClientBase, escapeLiteral, Query } from 'pg';
 import type { SchemaName } from '../../db/index.ts';
 import { recordSql } from './ledger.ts';
-import type { Script } from './script.ts';
+import { isPlain, type Script } from './script.ts';
 
 /**
  * Applies a ladder to a schema that has nothing in it, with both ledgers, in one message: what the steps execute is
@@ -21,7 +21,7 @@ export async function climbFromNothing(
   schema: SchemaName,
   scripts: readonly Script[],
 ): Promise<string[]> {
-  const end = scripts.findIndex((script) => !isKnown(script));
+  const end = scripts.findIndex((script) => !isPlain(script));
   const known = end === -1 ? scripts : scripts.slice(0, end);
   if (known.length === 0) return [];
   await send(client, [
@@ -31,10 +31,6 @@ export async function climbFromNothing(
     ...recorded(schema, known),
   ]);
   return known.map(({ step }) => step);
-}
-
-function isKnown({ opaque, statements }: Script): boolean {
-  return opaque === undefined && statements.every(({ bindings }) => bindings.length === 0);
 }
 
 /** As knex's migrator makes them when it first comes to a schema. */

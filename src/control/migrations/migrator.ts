@@ -3,10 +3,12 @@ import type { ClientBase } from 'pg';
 import type { Clock } from '../../clock.ts';
 import {
   type Author,
+  runWhole,
   type SchemaName,
   sessionOn,
   type Tenant,
   tenantContext,
+  translateError,
   type WriteSession,
 } from '../../db/index.ts';
 import { unavailable } from '../../errors.ts';
@@ -22,7 +24,9 @@ import {
   sinceBegin,
 } from './ledger.ts';
 import { recordOf, replay } from './replay.ts';
-import type { Script } from './script.ts';
+import { isPassing, sqlStateOf } from './lock-ladder.ts';
+import { isPlain, type Script } from './script.ts';
+import { claimSql, proviso, type Survey, surveyOf } from './survey.ts';
 
 /**
  * Applies migrations to one schema at a time, in one transaction with the ledgers, as tenantry_owner and on
@@ -40,6 +44,15 @@ export interface Migrator {
     fn: (work: SchemaWork) => Promise<T>,
     options?: TransactionLimits,
   ): Promise<T>;
+  /**
+   * All that inSchema() does for a step of a run, in one message: the transaction with its limits, claim, survey, the step
+   * and the ledgers.
+   *
+   * @returns false when nothing has been done: it cannot be known before what the step executes, or something is not as it
+   *   should be there. inSchema() tells what
+   * @throws what PostgreSQL says of the step, or of its locks
+   */
+  applyWhole(schema: SchemaName, script: Script, run: RunOf, limits: TransactionLimits): Promise<boolean>;
   steps(): Promise<Record<LadderName, string[]>>;
   /** What the steps would execute. */
   scripts(ladder: LadderName): Promise<readonly Script[]>;
@@ -84,18 +97,6 @@ export interface SchemaWork {
   session(tenant?: Tenant, author?: Author): Promise<WriteSession>;
 }
 
-/** What a run must know of a schema before it touches it, as of the transaction that does. */
-export interface Survey {
-  there: boolean;
-  /** It is `shared`, or some tenant's; that may have been purged since the plan was made. */
-  wanted: boolean;
-  /** The lease is still the run's. */
-  leased: boolean;
-  applied: readonly string[];
-  /** Knex's own lock: set while somebody runs knex here, or since one was killed. */
-  knexLocked: boolean;
-}
-
 export interface MigratorOptions {
   /** Of the role tenantry_owner. */
   adminUrl: string;
@@ -134,6 +135,13 @@ export function createMigrator(options: MigratorOptions): Migrator {
     fn: (work: SchemaWork) => Promise<T>,
     limits: TransactionLimits = {},
   ): Promise<T> {
+    return knex.transaction(async (trx) => {
+      await trx.raw(settingsOf(schema, limits).join('; '));
+      return fn(workIn(trx, schema));
+    });
+  }
+
+  function settingsOf(schema: SchemaName, limits: TransactionLimits): string[] {
     const settings = [
       // A runner that is killed lets go of its locks: the server notices within half a second.
       `client_connection_check_interval = '500ms'`,
@@ -142,10 +150,35 @@ export function createMigrator(options: MigratorOptions): Migrator {
       `search_path = "${schema}", pg_temp`,
     ];
     if (limits.idleMs !== undefined) settings.push(`idle_in_transaction_session_timeout = ${limits.idleMs}`);
-    return knex.transaction(async (trx) => {
-      await trx.raw(settings.map((setting) => `set local ${setting}`).join('; '));
-      return fn(workIn(trx, schema));
-    });
+    return settings.map((setting) => `set local ${setting}`);
+  }
+
+  async function applyWhole(
+    schema: SchemaName,
+    script: Script,
+    run: RunOf,
+    limits: TransactionLimits,
+  ): Promise<boolean> {
+    if (!isPlain(script)) return false;
+    let begun = false;
+    const statements = [
+      ...[...settingsOf(schema, limits), ...proviso(schema, script.step, run.id)],
+      ...[...script.statements.map(({ sql }) => sql), recordOf(schema, script, run)],
+    ];
+    const connection = await connectionOf(knex);
+    try {
+      await runWhole(connection, statements, (row) => {
+        begun ||= 'pending' in row;
+      });
+      return true;
+    } catch (error) {
+      // What the driver says of a connection that is lost has no code.
+      const told = sqlStateOf(error) === undefined ? translateError(error) : error;
+      if (begun || isPassing(told)) throw told;
+      return false;
+    } finally {
+      await (knex.client as KnexClient).releaseConnection(connection);
+    }
   }
 
   function workIn(trx: Knex.Transaction, schema: SchemaName): SchemaWork {
@@ -209,9 +242,8 @@ export function createMigrator(options: MigratorOptions): Migrator {
    * @throws AppError unavailable
    */
   async function claim(schema: SchemaName, session: WriteSession): Promise<{ empty: boolean }> {
-    // The try form: a session that waits for an advisory lock holds up CREATE INDEX CONCURRENTLY elsewhere.
     const [lock] = await session.query<{ taken: boolean; empty: boolean }>(
-      `select pg_try_advisory_xact_lock(hashtextextended('tenantry migrate ' || $1, 0)) as taken,
+      `select ${claimSql('$1')} as taken,
          not exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1) as empty`,
       [schema],
     );
@@ -262,6 +294,7 @@ export function createMigrator(options: MigratorOptions): Migrator {
 
   return {
     inSchema,
+    applyWhole,
     outside,
     scripts: (ladder) => ladders[ladder].scripts(),
     steps: async () => ({ control: await ladders.control.steps(), tenant: await ladders.tenant.steps() }),
@@ -274,25 +307,6 @@ async function nextStep(trx: Knex, schema: SchemaName, { source }: Ladder): Prom
   const options = { migrationSource: source, schemaName: schema };
   const [, names] = (await trx.migrate.up(options)) as [number, string[]];
   return names[0];
-}
-
-async function surveyOf(session: WriteSession, schema: SchemaName, run: string): Promise<Survey> {
-  const [row] = await session.query<Omit<Survey, 'knexLocked'> & { knex: boolean }>(
-    `select to_regnamespace(quote_ident($1)) is not null as there,
-       $1 = 'shared' or exists (select from control.tenants
-         where schema_name = $1 and status not in ('purging', 'purged')) as wanted,
-       exists (select from control.migration_lease where run = $2) as leased,
-       coalesce((select array_agg(migration order by migration) from control.migration_ledger
-         where schema_name = $1), '{}') as applied,
-       to_regclass(quote_ident($1) || '.knex_migrations_lock') is not null as knex`,
-    [schema, run],
-  );
-  if (row === undefined) throw new Error('A query without a condition has no row');
-  const { knex, ...survey } = row;
-  const locks = knex
-    ? await session.query<{ locked: number }>('select is_locked as locked from knex_migrations_lock')
-    : [];
-  return { ...survey, knexLocked: locks.some(({ locked }) => locked !== 0) };
 }
 
 interface KnexClient {

@@ -37,6 +37,11 @@ export interface Backfill {
   where: string;
 }
 
+/** It is known as text, and can be sent with others in one message. */
+export function isPlain({ opaque, statements }: Pick<Script, 'opaque' | 'statements'>): boolean {
+  return opaque === undefined && statements.every(({ bindings }) => bindings.length === 0);
+}
+
 const asked = 'The migration asks the database, so what it executes cannot be known before.';
 
 export async function scriptOf(step: string, file: MigrationFile): Promise<Script> {

@@ -33,15 +33,23 @@ export interface Fleet {
 
 const ladders = fileURLToPath(new URL('../../migrations', import.meta.url));
 
-/** To be called at the top of a test file or in a describe, after useDatabase(). */
-export function useFleet(database: TestDatabase, overrides: Pick<Overrides, 'migrations'> = {}): Fleet {
+/**
+ * To be called at the top of a test file or in a describe, after useDatabase().
+ *
+ * @param env settings, known when the fleet is made
+ */
+export function useFleet(
+  database: TestDatabase,
+  overrides: Pick<Overrides, 'migrations'> = {},
+  env: () => Record<string, string> = () => ({}),
+): Fleet {
   let folder = '';
   let control: ControlPlane | undefined;
   const built: { folder: string; control: ControlPlane }[] = [];
   async function buildFrom(ladder: string): Promise<{ folder: string; control: ControlPlane }> {
     const copy = await mkdtemp(path.join(os.tmpdir(), 'tenantry-ladders-'));
     await cp(ladder, copy, { recursive: true });
-    const kernel = createKernel(testConfig(database), {
+    const kernel = createKernel(testConfig(database, env()), {
       // Steps of tests are short rather than good.
       migrations: { lint: async () => undefined, ...overrides.migrations },
       logger: pino({ level: 'silent' }),

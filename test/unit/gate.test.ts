@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createGate } from '../../src/control/migrations/gate.ts';
 import type { RunEvent } from '../../src/control/migrations/journal.ts';
 import type { Wanted } from '../../src/control/migrations/lease.ts';
@@ -91,22 +92,39 @@ describe('the gate of a run', () => {
     expect(gate.stopped()?.stopped).toBe('halted');
   });
 
-  it('gives way after each try while clients are answered, and else does not', async () => {
+  it('makes one try at a time while clients are answered, and rests after each; else it does not', async () => {
     const { gate, state } = scene();
-    let rested = 0;
-    const give = async (tookMs: number, slots: number) => {
-      const beganMs = performance.now();
-      await gate.giveWay(tookMs, slots);
-      rested = performance.now() - beganMs;
+    let [atWork, most] = [0, 0];
+    // By the gate's own clock a try takes 25 ms.
+    const attempt = async () => {
+      atWork += 1;
+      most = Math.max(most, atWork);
+      await sleep(5);
+      state.nowMs += 25;
+      atWork -= 1;
     };
-    await give(400, 4);
-    const idle = rested;
+    const all = async () => {
+      most = 0;
+      const beganMs = performance.now();
+      await Promise.all([1, 2, 3, 4].map(() => gate.giveWay(attempt)));
+      return { most, tookMs: performance.now() - beganMs };
+    };
+    expect((await all()).most).toBe(4);
     state.busy = true;
-    await give(25, 4);
-    expect(rested).toBeGreaterThan(Math.max(90, idle));
+    const busy = await all();
+    expect(busy.most).toBe(1);
+    expect(busy.tookMs).toBeGreaterThan(4 * 2 * 25 - 10);
     gate.stop('cancelled', 'over');
-    await give(400, 4);
-    expect(rested).toBeLessThan(300);
+    expect((await all()).most).toBe(4);
+  });
+
+  it('tells what a try throws, and the next one has its turn', async () => {
+    const { gate, state } = scene();
+    state.busy = true;
+    const failed = gate.giveWay(() => Promise.reject(new Error('no lock')));
+    const next = gate.giveWay(async () => 'done');
+    await expect(failed).rejects.toThrow('no lock');
+    expect(await next).toBe('done');
   });
 
   it('keeps the first reason', async () => {

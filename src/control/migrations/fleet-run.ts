@@ -127,14 +127,11 @@ export async function runWaves(run: FleetRun, plans: readonly SchemaPlan[]): Pro
       .apply(item.schema, segment, number, (attempt) =>
         slot(async () => {
           await nextTurn(); // so that what came of the one before has been taken in
-          await gate.pass();
-          const begunMs = clock.monotonicMs();
-          course.startedMs ||= begunMs;
-          try {
-            return await attempt();
-          } finally {
-            await gate.giveWay(clock.monotonicMs() - begunMs, run.parallel);
-          }
+          return gate.giveWay(async () => {
+            await gate.pass();
+            course.startedMs ||= clock.monotonicMs();
+            return attempt();
+          });
         }),
       )
       .catch((error: unknown) => {

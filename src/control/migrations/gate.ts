@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import pLimit from 'p-limit';
 import type { Clock } from '../../clock.ts';
 import { Stopped } from './apply.ts';
 import type { Health } from './health.ts';
@@ -13,12 +14,10 @@ export interface Gate {
   /** Resolves when something may be begun. @throws Stopped when nothing will be any more */
   pass(): Promise<void>;
   /**
-   * To be called after each try: while clients are answered, all slots together take less than one processor.
-   *
-   * @param tookMs how long it took
-   * @param slots how many may be at work
+   * Makes a try. While clients are answered one is made at a time, whatever the number of slots, and each is followed by a
+   * rest: what they ask for finds a processor free, and most of the time all of them.
    */
-  giveWay(tookMs: number, slots: number): Promise<void>;
+  giveWay<T>(attempt: () => Promise<T>): Promise<T>;
   /** The first reason counts. */
   stop(stopped: Stop['stopped'], reason: string): void;
   stopped(): Stop | undefined;
@@ -41,8 +40,10 @@ export const interrupted = 'the run was interrupted';
 const lookMs = 1000;
 /** What is unwell for longer ends the run. */
 const patienceMs = 30_000;
+/** Of what a try took, while clients are answered. */
+const restTimes = 2;
 /** What took long was waiting, not work. */
-const maxRestMs = 500;
+const maxRestMs = 1000;
 
 export function createGate({ lease, health, journal, clock, signal }: GateParts): Gate {
   let stop: Stop | undefined;
@@ -50,6 +51,8 @@ export function createGate({ lease, health, journal, clock, signal }: GateParts)
   let unwell: { reason: string; sinceMs: number } | undefined;
   let looking: Promise<void> | undefined;
   let lookedMs = -Infinity;
+
+  const turns = pLimit(1);
 
   const over = () => stop !== undefined || signal?.aborted === true || lease.lost.aborted;
 
@@ -83,6 +86,14 @@ export function createGate({ lease, health, journal, clock, signal }: GateParts)
     journal.tell({ type: 'resumed' });
   }
 
+  async function makeAndRest<T>(attempt: () => Promise<T>): Promise<T> {
+    const begunMs = clock.monotonicMs();
+    const done = await attempt(); // one that fails has waited for its lock, and not worked
+    const tookMs = clock.monotonicMs() - begunMs;
+    if (health.busy() && !over()) await sleep(Math.min(tookMs * restTimes, maxRestMs));
+    return done;
+  }
+
   return {
     async pass() {
       for (;;) {
@@ -99,10 +110,7 @@ export function createGate({ lease, health, journal, clock, signal }: GateParts)
         else await sleep(100);
       }
     },
-    async giveWay(tookMs, slots) {
-      if (!health.busy() || over()) return;
-      await sleep(Math.min(tookMs * slots, maxRestMs));
-    },
+    giveWay: (attempt) => (health.busy() && !over() ? turns(() => makeAndRest(attempt)) : attempt()),
     stop(stopped, reason) {
       stop ??= { stopped, reason };
     },

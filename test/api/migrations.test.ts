@@ -82,6 +82,12 @@ async function operatorToken(): Promise<string> {
   return (answer.body as { accessToken: string }).accessToken;
 }
 
+const endSessions = () =>
+  database.superuser(
+    `select pg_terminate_backend(pid) from pg_stat_activity
+     where datname = current_database() and application_name like 'tenantry-migrate %'`,
+  );
+
 describe('a run that is asked for over the API', () => {
   it('migrates the fleet, and can be followed while it does and afterwards', async () => {
     await fleet.addStep('tenant', '9001_one', 'alter table users add column one int');
@@ -162,14 +168,26 @@ describe('a run that is asked for over the API', () => {
     const { id } = await holding(database, 'lock table tenant_t01.users', async () => {
       const begun = await start({ parallel: 1 });
       await until(async () => (await fleet.at('9005_five')) > 0, 'the run to be under way');
-      await database.superuser(
-        `select pg_terminate_backend(pid) from pg_stat_activity
-         where datname = current_database() and application_name like 'tenantry-migrate %'`,
-      );
+      await endSessions();
       return begun;
     });
     expect(await reaches(id, 'succeeded')).toMatchObject({ reason: null });
     expect(await fleet.at('9005_five')).toBe(4);
+  });
+
+  it('goes on when that happens while it is paused, once it is resumed', async () => {
+    await fleet.addStep('tenant', '9006_six', 'alter table users add column six int');
+    const { id } = await holding(database, 'lock table tenant_t01.users', async () => {
+      const begun = await start({ parallel: 1 });
+      await until(async () => (await fleet.at('9006_six')) > 0, 'the run to be under way');
+      await service.operator().post(`${path}/runs/${begun.id}/pause`).expect(202);
+      await reaches(begun.id, 'paused');
+      await endSessions();
+      return begun;
+    });
+    await service.operator().post(`${path}/runs/${id}/resume`).expect(202);
+    await reaches(id, 'succeeded');
+    expect(await fleet.at('9006_six')).toBe(4);
   });
 
   it('is seen by Prometheus', async () => {
@@ -215,7 +233,9 @@ describe('a run that is asked for over the API', () => {
       `select action from control.audit_events where action like 'migrations.%' order by id`,
     );
     expect(rows.map(({ action }) => action.replace('migrations.', ''))).toEqual(
-      'start start pause resume cancel start start start start start cancel start'.split(' '),
+      'start start pause resume cancel start start start start start pause resume start cancel start'.split(
+        ' ',
+      ),
     );
   });
 });

@@ -5,16 +5,13 @@ import type { Directory } from './control/directory.ts';
 import type { JobHandlers } from './control/jobs/job.ts';
 import { jobRoutes } from './control/jobs/routes.ts';
 import { createJobService, type JobService } from './control/jobs/service.ts';
-import { createJobWorker, installQueue, type JobWorker } from './control/jobs/worker.ts';
+import { createJobWorker, type JobWorker } from './control/jobs/worker.ts';
 import { createTenantKeyService, type TenantKeyService } from './control/keys/service.ts';
-import { createAnnouncer } from './control/migrations/announcement.ts';
 import { createDrift, type Drift } from './control/migrations/drift.ts';
-import { createHealth } from './control/migrations/health.ts';
-import { refuseFaulty } from './control/migrations/judge.ts';
 import { createMigrator, type MigratorOptions } from './control/migrations/migrator.ts';
 import { createRepairer, type Repairer } from './control/migrations/repair.ts';
 import { migrationRoutes } from './control/migrations/routes.ts';
-import { createRunner, type Runner } from './control/migrations/runner.ts';
+import type { Runner } from './control/migrations/runner.ts';
 import { operatorRoutes } from './control/operators/routes.ts';
 import { createFleetService, type FleetService, migrateHandler } from './control/migrations/service.ts';
 import { createOperatorService } from './control/operators/service.ts';
@@ -35,7 +32,6 @@ import { keyFor, tokensOf } from './credentials.ts';
 import {
   type ControlDatabase,
   createControlDatabase,
-  createLentPool,
   type Database,
   schemaName,
   type Snapshots,
@@ -43,6 +39,7 @@ import {
 import type { CreateApiKey, NewApiKeyView } from './features/api-keys/schema.ts';
 import { insertApiKey, revokeApiKey } from './features/api-keys/service.ts';
 import { insertOwner } from './features/users/service.ts';
+import { buildRunner, leaseConnections } from './fleet.ts';
 import type { Mount } from './http/app.ts';
 import { authenticateOperator } from './http/authenticate.ts';
 import type { Lists } from './http/list.ts';
@@ -126,27 +123,10 @@ export function buildControlPlane(kernel: Kernel, directory?: Directory, served?
     maxLagMs: config.MAX_REPLICA_LAG_MS,
     clock,
   });
-  const connect = (applicationName: string) =>
-    createLentPool({
-      url: adminUrl,
-      max: 1,
-      applicationName,
-      onError: (error) => idleErrorLog(logger)(error, 'lease'),
-    });
-  const runner = createRunner({
-    ...{ database, migrator, openMigrator, connect, clock },
-    health: createHealth({
-      database,
-      nodes: served && (() => served.db.nodes()),
-      maxLagMs: config.MAX_REPLICA_LAG_MS,
-      watch: config.MIGRATE_WATCH_URLS,
-      clock,
-    }),
-    rest: (tookMs, signal) => pace.rest(tookMs, signal),
-    announce: createAnnouncer({ database, maxReplicaLagMs: config.MAX_REPLICA_LAG_MS }),
-    lint: (pending) => refuseFaulty(pending, (line) => logger.warn(line)),
-    installQueue: () => installQueue(adminUrl, database, logger),
-    ...migrations,
+  const connect = leaseConnections(adminUrl, idleErrorLog(logger));
+  const nodes = served && (() => served.db.nodes());
+  const runner = buildRunner({
+    ...{ config, clock, logger, database, migrator, openMigrator, connect, pace, nodes, migrations },
   });
   const jobs = createJobService(database);
   const certifier = () => createCertifier(keyFor(config, 'purge certificates'));

@@ -1,17 +1,9 @@
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config.ts';
 import { AppError } from '../errors.ts';
-import { configCommand } from './config.ts';
-import { devCommand } from './dev.ts';
-import { doctorCommand } from './doctor.ts';
 import { withDevelopment } from './environment.ts';
 import { build } from '../version.ts';
 import { Exit, exitCodes, type Io } from './io.ts';
-import { keyCommand } from './key.ts';
-import { migrateCommand } from './migrate.ts';
-import { seedCommand } from './seed.ts';
-import { serveCommand } from './serve.ts';
-import { tenantCommand } from './tenant.ts';
 
 const note = (line: string) => void process.stderr.write(`${line}\n`);
 let completed: Io['env'] | undefined;
@@ -37,17 +29,28 @@ const plain: Io = {
   interactive: io.interactive,
 };
 
+/** Each is loaded when it is asked for: what serves takes half a second that the others need not wait for. */
+const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./serve.ts')).serveCommand(io),
+  dev: async () => (await import('./dev.ts')).devCommand(plain),
+  migrate: async () => (await import('./migrate.ts')).migrateCommand(io),
+  tenant: async () => (await import('./tenant.ts')).tenantCommand(io),
+  key: async () => (await import('./key.ts')).keyCommand(io),
+  seed: async () => (await import('./seed.ts')).seedCommand(io),
+  doctor: async () => (await import('./doctor.ts')).doctorCommand(io),
+  config: async () => (await import('./config.ts')).configCommand(io),
+};
+
 const program = new Command('tenantry')
   .version(build)
-  .description('Multi-tenant SaaS backend on PostgreSQL: serve it, onboard tenants, migrate all of them.')
-  .addCommand(serveCommand(io))
-  .addCommand(devCommand(plain))
-  .addCommand(migrateCommand(io))
-  .addCommand(tenantCommand(io))
-  .addCommand(keyCommand(io))
-  .addCommand(seedCommand(io))
-  .addCommand(doctorCommand(io))
-  .addCommand(configCommand(io));
+  .description('Multi-tenant SaaS backend on PostgreSQL: serve it, onboard tenants, migrate all of them.');
+const asked = Object.hasOwn(commands, process.argv[2] ?? '')
+  ? [process.argv[2] ?? '']
+  : Object.keys(commands);
+for (const name of asked) {
+  const command = await commands[name]?.();
+  if (command !== undefined) program.addCommand(command);
+}
 throwing(program);
 
 try {

@@ -1,12 +1,11 @@
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError } from 'commander';
-import type { ControlPlane } from '../build.ts';
 import type { RunEvent } from '../control/migrations/journal.ts';
 import type { Outline } from '../control/migrations/outline.ts';
 import type { RunReport } from '../control/migrations/report.ts';
 import type { UpOptions } from '../control/migrations/runner.ts';
 import type { CanaryChoice } from '../control/migrations/waves.ts';
-import { withControl, withServedControl } from './control.ts';
+import { withFleet, withWatchedFleet } from './fleet.ts';
 import { Exit, exitCodes, type Io, printJson, printTable } from './io.ts';
 
 interface Flags {
@@ -52,9 +51,9 @@ async function up(io: Io, { parallel, canary, maxFailures, tenant, json = false 
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
   try {
-    const report = await withServedControl(io, (control) =>
+    const report = await withWatchedFleet(io, ({ runner }) =>
       watching(io, json, (told) =>
-        control.runner.up({
+        runner.up({
           ...{ parallel, canary, maxFailures, tenants: tenant, signal: interruption.signal },
           ...told,
         }),
@@ -135,9 +134,7 @@ function printReport(io: Io, { results, counts, durationMs, status, reason }: Ru
 }
 
 async function plan(io: Io, { canary, tenant, json }: Flags): Promise<void> {
-  const outline = await withControl(io, ({ runner }: ControlPlane) =>
-    runner.outline({ canary, tenants: tenant }),
-  );
+  const outline = await withFleet(io, ({ runner }) => runner.outline({ canary, tenants: tenant }));
   if (json === true) printJson(io, outline);
   else if (outline.pending === 0) io.out(`All ${outline.schemas} schemas are up to date.`);
   else printOutline(io, outline);

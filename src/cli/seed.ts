@@ -11,7 +11,7 @@ export function seedCommand(io: Io): Command {
     .description('Put the demo in: two tenants, products and orders. What is there already stays as it is.')
     .option('--json', 'print JSON')
     .action(async ({ json }: { json?: boolean }) => {
-      const kernel = commandKernel(io, 'seed');
+      const kernel = await commandKernel(io, 'seed');
       const data = buildDataPlane(kernel);
       const control = buildControlPlane(kernel, data.directory);
       try {

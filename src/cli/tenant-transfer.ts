@@ -90,7 +90,7 @@ async function importTenant(io: Io, file: string, flags: ImportFlags): Promise<v
 }
 
 async function withExporter<T>(io: Io, fn: (exporter: Exporter) => Promise<T>): Promise<T> {
-  const kernel = commandKernel(io, 'export');
+  const kernel = await commandKernel(io, 'export');
   const data = buildDataPlane(kernel);
   const control = buildControlPlane(kernel);
   try {

@@ -1,14 +1,14 @@
 import type { Logger } from 'pino';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Clock } from '../clock.ts';
-import type { DatabaseObserver, NodeFigures, StatementFacts } from '../db/index.ts';
+import type { DatabaseObserver, NodeFigures } from '../db/index.ts';
 import type { Exposition } from '../http/metrics.ts';
 import type { RequestObserver } from '../http/observation.ts';
 import { databaseMetrics } from './database-metrics.ts';
 import { type FleetFigures, fleetMetrics } from './fleet-metrics.ts';
 import { nodeMetrics } from './node-metrics.ts';
 import { requestMetrics } from './request-metrics.ts';
-import { slowStatements } from './slow-statements.ts';
+import { statementObserver } from './statements.ts';
 import { createTracing } from './tracing.ts';
 import { warmMetrics } from './warm-metrics.ts';
 
@@ -52,16 +52,10 @@ export function createTelemetry({ slowStatementMs, clock, logger }: TelemetryOpt
     return fleet.figures;
   });
 
-  const told: ((facts: StatementFacts) => void)[] = [];
-  if (slowStatementMs > 0) {
-    told.push(slowStatements(logger, slowStatementMs, () => tracing?.activeId()));
-  }
-  if (tracing !== undefined) told.push((facts) => tracing.statement(facts));
-
   return {
     database: {
       ...databaseMetrics(registry),
-      ...(told.length === 0 ? {} : { statement: (facts) => told.forEach((tell) => tell(facts)) }),
+      ...statementObserver({ slowStatementMs, clock, logger }, tracing),
     },
     requests: (api) => ({
       ended: (facts) => countRequest(api, facts),

@@ -69,20 +69,21 @@ export async function lintLadder(
   scripts: readonly Script[],
   { ladder = 'tenant', ...options }: LintOptions = {},
 ): Promise<Finding[]> {
-  const rules =
-    ladder === 'tenant' ? { ...common, ...ofTenants, ...tableRules(await policyCondition()) } : common;
   const steps = await Promise.all(
     scripts.map(async (script) => ({ script, ...(await parseScript(script)) })),
   );
-  const squawked = await askSquawk(
+  // A program of its own, which is at work while we are.
+  const asked = askSquawk(
     steps.map(({ script: { step, transactional }, statements }) => ({ step, transactional, statements })),
     options,
   );
+  const rules =
+    ladder === 'tenant' ? { ...common, ...ofTenants, ...tableRules(await policyCondition()) } : common;
   const findings = steps.map(async ({ script, statements, unreadable }) => [
     ...judged(script, [
       ...unreadable.map(refused),
       ...faultsBy(rules, { ...script, ladder, statements }),
-      ...squawked.flatMap(({ step, ...found }) => (step === script.step ? counted(found) : [])),
+      ...(await asked).flatMap(({ step, ...found }) => (step === script.step ? counted(found) : [])),
       ...(await faultsOfBackfill(script, ladder)),
     ]),
     ...faultsOfAllow(script).map((fault) => findingOf(script, fault)),

@@ -90,8 +90,10 @@ export function createRunner(options: RunnerOptions): Runner {
   });
 
   async function plan(): Promise<SchemaPlan[]> {
-    const plans = planFleet(await database.read(readFleet), await migrator.steps());
-    if (stands(plans)) refuseEdited(await database.read(readChecksums), await scripts());
+    // What the steps execute is found out while the database is reached.
+    const [fleet, steps, known] = await Promise.all([database.read(readFleet), migrator.steps(), scripts()]);
+    const plans = planFleet(fleet, steps);
+    if (stands(plans)) refuseEdited(await database.read(readChecksums), known);
     return plans;
   }
 

@@ -32,13 +32,16 @@ import { type AppParts, createApp, type Mount } from './http/app.ts';
 import { authenticateTenant } from './http/authenticate.ts';
 import { consistency } from './http/consistency.ts';
 import { createConsistencyTokens } from './http/consistency-token.ts';
+import { docsRoutes } from './http/docs.ts';
 import type { Health } from './http/health.ts';
 import { createIdempotency } from './http/idempotency.ts';
 import { jwksRoutes } from './http/jwks.ts';
 import { createLists, type Lists } from './http/list.ts';
+import { openApiRoutes } from './http/openapi/routes.ts';
 import { tenantOfCredential } from './http/resolve-tenant.ts';
 import { createKernel, idleErrorLog, type Kernel, type Overrides } from './kernel.ts';
 import { buildSightings } from './sightings.ts';
+import { describeTenantApi } from './tenant-api.ts';
 import { buildSnapshots } from './transfer.ts';
 
 export { buildControlPlane, type ControlPlane } from './control-plane.ts';
@@ -194,7 +197,7 @@ export function build(config: Config, overrides: Overrides = {}): Tenantry {
   };
 }
 
-/** The tenant API. A new resource is one line here. */
+/** The tenant API. A new resource is one line here, and one in tenant-api.ts. */
 function tenantMounts(kernel: Kernel, data: DataPlane, lists: Lists): Mount[] {
   const { config, clock, passwords, limiter } = kernel;
   const { db, directory, issued, users, products, orders, apiKeys } = data;
@@ -231,5 +234,7 @@ function tenantMounts(kernel: Kernel, data: DataPlane, lists: Lists): Mount[] {
     { path: '/v1/orders', before, router: orderRoutes(orders, conventions) },
     { path: '/v1/api-keys', before, router: apiKeyRoutes(apiKeys, conventions) },
     { path: '/v1/audit-events', before, router: auditEventRoutes(createAuditEventService(db), conventions) },
+    { path: '/openapi.json', before: [], router: openApiRoutes(describeTenantApi) },
+    { path: '/docs', before: [], router: docsRoutes() },
   ];
 }

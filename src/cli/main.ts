@@ -39,6 +39,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   seed: async () => (await import('./seed.ts')).seedCommand(io),
   doctor: async () => (await import('./doctor.ts')).doctorCommand(io),
   config: async () => (await import('./config.ts')).configCommand(io),
+  openapi: async () => (await import('./openapi.ts')).openApiCommand(plain),
 };
 
 const program = new Command('tenantry')

@@ -22,6 +22,8 @@ export interface Resource<View, Create, Patch> {
 
 export interface ResourceOptions<Fields extends z.ZodRawShape, Default extends keyof Fields & string> {
   name: string;
+  /** One of them, such as `Product`: the name of its schema in the description of the API. */
+  one: string;
   /** Its own fields, each as it is stored and shown. `id`, `version`, `createdAt` and `updatedAt` are added. */
   fields: Fields;
   /** Fields that may be left out when one is made, and what they are then. */
@@ -35,7 +37,7 @@ type Sortable<Fields> = (keyof Fields & string) | 'createdAt';
 
 /** What every row has beside the fields of its own. */
 export const stamps = {
-  version: z.int().min(1),
+  version: z.int().min(1).meta({ description: 'One more with each change; in `ETag`.' }),
   createdAt: z.iso.datetime(),
   updatedAt: z.iso.datetime(),
 };
@@ -45,7 +47,7 @@ const id = z.guid().toLowerCase();
 export function defineResource<Fields extends z.ZodRawShape, Default extends keyof Fields & string = never>(
   options: ResourceOptions<Fields, Default>,
 ) {
-  const { name, fields, sortable, filterable } = options;
+  const { name, one, fields, sortable, filterable } = options;
   const defaults = (options.defaults ?? {}) as Partial<Record<string, unknown>>;
   const createFields = Object.fromEntries(
     Object.entries(fields).map(([field, schema]) => [
@@ -55,7 +57,7 @@ export function defineResource<Fields extends z.ZodRawShape, Default extends key
   ) as {
     [Field in keyof Fields]: Field extends Default ? z.ZodDefault<Fields[Field] & z.ZodType> : Fields[Field];
   };
-  const view = z.strictObject({ id, ...fields, ...stamps });
+  const view = z.strictObject({ id, ...fields, ...stamps }).meta({ id: one });
   return {
     name,
     view,

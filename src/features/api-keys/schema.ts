@@ -8,28 +8,35 @@ const fields = {
     .array(z.enum(keyScopes))
     .min(1)
     .max(keyScopes.length)
-    .refine((scopes) => new Set(scopes).size === scopes.length, 'A scope stands there twice.'),
+    .refine((scopes) => new Set(scopes).size === scopes.length, 'A scope stands there twice.')
+    .meta({ description: 'What the key may do.', uniqueItems: true }),
   expiresAt: z.iso.datetime({ offset: true }).nullable(),
 };
 
-const view = z.strictObject({
-  id: z.guid().toLowerCase(),
-  ...fields,
-  /** Who made it, and with whom it ends; null for one that the platform made. */
-  userId: z.guid().nullable(),
-  /** Told within a minute or so. */
-  lastUsedAt: z.iso.datetime().nullable(),
-  ...stamps,
-});
+const view = z
+  .strictObject({
+    id: z.guid().toLowerCase(),
+    ...fields,
+    userId: z
+      .guid()
+      .nullable()
+      .meta({ description: 'Who made it, and with whom it ends; null for one that the platform made.' }),
+    lastUsedAt: z.iso.datetime().nullable().meta({ description: 'Told within a minute or so.' }),
+    ...stamps,
+  })
+  .meta({ id: 'ApiKey' });
 export type ApiKeyView = z.output<typeof view>;
 
 export const apiKey = {
   name: 'api-keys',
   view,
-  /** Shown this once. */
-  created: z.strictObject({ ...view.shape, key: z.string() }),
-  /** `expiresAt` is 90 days from now when it is left out, and never for null. */
-  create: z.strictObject({ ...fields, expiresAt: fields.expiresAt.optional() }),
+  created: z.strictObject({ ...view.shape, key: z.string().meta({ description: 'Shown this once.' }) }),
+  create: z.strictObject({
+    ...fields,
+    expiresAt: fields.expiresAt
+      .optional()
+      .meta({ description: '90 days from now when it is left out; null: never.' }),
+  }),
   /** What a key may do stays as it was given out: a new need is a new key. */
   patch: z.strictObject({ name: fields.name }),
   list: listRules(view, {

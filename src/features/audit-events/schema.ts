@@ -4,21 +4,21 @@ const name = z.string().min(1).max(100);
 const time = z.iso.datetime({ offset: true });
 const values = z.record(z.string(), z.unknown()).nullable();
 
-const view = z.strictObject({
-  id: z.guid().toLowerCase(),
-  createdAt: z.iso.datetime(),
-  /** What happened, such as `products.update` or `auth.login`. */
-  action: name,
-  resource: name,
-  resourceId: z.guid().nullable(),
-  actor: z.strictObject({ kind: z.string(), id: z.string() }),
-  ip: z.string().nullable(),
-  userAgent: z.string().nullable(),
-  requestId: z.string().nullable(),
-  /** The fields that changed, as they were and as they are; secrets are left out. */
-  before: values,
-  after: values,
-});
+const view = z
+  .strictObject({
+    id: z.guid().toLowerCase(),
+    createdAt: z.iso.datetime(),
+    action: name.meta({ description: 'What happened, such as `products.update` or `auth.login`.' }),
+    resource: name,
+    resourceId: z.guid().nullable(),
+    actor: z.strictObject({ kind: z.string(), id: z.string() }),
+    ip: z.string().nullable(),
+    userAgent: z.string().nullable(),
+    requestId: z.string().nullable(),
+    before: values.meta({ description: 'The fields that changed, as they were; secrets are left out.' }),
+    after: values.meta({ description: 'As they are.' }),
+  })
+  .meta({ id: 'AuditEvent' });
 export type AuditEventView = z.output<typeof view>;
 
 /** `actor` is an id; `from` and `to` are times, the second one not included. */

@@ -1,8 +1,7 @@
 import { z } from 'zod';
 import { listRules, stamps } from '../../http/resource.ts';
 
-/** Integer minor units. */
-const cents = z.int().min(0);
+const cents = z.int().min(0).meta({ description: 'Integer minor units.' });
 
 const lineSchema = z.strictObject({
   productId: z.guid().toLowerCase(),
@@ -24,7 +23,8 @@ const createOrderSchema = z.strictObject({
         }
         seen.add(productId);
       });
-    }),
+    })
+    .meta({ description: 'Of one product each, all in one currency.' }),
 });
 export type CreateOrder = z.output<typeof createOrderSchema>;
 
@@ -36,20 +36,20 @@ export type PatchOrder = z.output<typeof patchOrderSchema>;
 const lineView = z.strictObject({ ...lineSchema.shape, unitPriceCents: cents });
 export type OrderLineView = z.output<typeof lineView>;
 
-const view = z.strictObject({
-  id: z.guid().toLowerCase(),
-  /** 1, 2, 3, … within the tenant. */
-  number: z.int().min(1),
-  status: z.enum(['placed', 'cancelled']),
-  customerId: z.guid().toLowerCase().nullable(),
-  totalCents: cents,
-  currency: z.string(),
-  /** In a list only with `include=lines`. */
-  lines: z.array(lineView).optional(),
-  version: stamps.version,
-  placedAt: stamps.createdAt,
-  updatedAt: stamps.updatedAt,
-});
+const view = z
+  .strictObject({
+    id: z.guid().toLowerCase(),
+    number: z.int().min(1).meta({ description: '1, 2, 3, … within the tenant.' }),
+    status: z.enum(['placed', 'cancelled']),
+    customerId: z.guid().toLowerCase().nullable(),
+    totalCents: cents,
+    currency: z.string(),
+    lines: z.array(lineView).optional().meta({ description: 'In a list only with `include=lines`.' }),
+    version: stamps.version,
+    placedAt: stamps.createdAt,
+    updatedAt: stamps.updatedAt,
+  })
+  .meta({ id: 'Order' });
 export type OrderView = z.output<typeof view>;
 
 export const order = {

@@ -3,14 +3,21 @@ import { defineResource } from '../../http/resource.ts';
 
 export const product = defineResource({
   name: 'products',
+  one: 'Product',
   fields: {
-    sku: z.string().trim().min(1).max(100),
+    sku: z
+      .string()
+      .trim()
+      .min(1)
+      .max(100)
+      .meta({ description: 'Its number in your stock-keeping; one product has it.' }),
     name: z.string().trim().min(1).max(200),
     description: z.string().max(10_000).nullable(),
-    /** Integer minor units, up to ten thousand million. */
-    priceCents: z.int().min(0).max(1_000_000_000_000),
-    /** ISO 4217 */
-    currency: z.string().regex(/^[A-Z]{3}$/, 'Three capital letters (ISO 4217) are needed.'),
+    priceCents: z.int().min(0).max(1_000_000_000_000).meta({ description: 'Integer minor units.' }),
+    currency: z
+      .string()
+      .regex(/^[A-Z]{3}$/, 'Three capital letters (ISO 4217) are needed.')
+      .meta({ description: 'ISO 4217.' }),
     stock: z.int().min(0).max(1_000_000_000),
   },
   defaults: { description: null, currency: 'USD' },

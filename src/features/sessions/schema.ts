@@ -8,23 +8,25 @@ export type Login = z.output<typeof loginSchema>;
 
 export const refreshSchema = z.strictObject({ refreshToken: z.string().max(200) });
 
-/** `everywhere` ends all sessions of the user, and the access tokens that are out. */
 export const logoutSchema = z.strictObject({
   refreshToken: refreshSchema.shape.refreshToken,
-  everywhere: z.boolean().default(false),
+  everywhere: z
+    .boolean()
+    .default(false)
+    .meta({ description: 'Ends all sessions of the user, and the access tokens that are out.' }),
 });
 
 export const changePasswordSchema = z.strictObject({
   currentPassword: z.string().max(1000),
-  newPassword: z.string().min(12).max(1000),
+  newPassword: z.string().min(12).max(1000).meta({ description: 'At most 72 bytes in UTF-8.' }),
 });
 export type ChangePassword = z.output<typeof changePasswordSchema>;
 
 /** RFC 6749, section 5.1, in camel case. */
-export interface TokenView {
-  accessToken: string;
-  refreshToken: string;
-  tokenType: 'Bearer';
-  /** Life of the access token, seconds. */
-  expiresIn: number;
-}
+export const tokenView = z.strictObject({
+  accessToken: z.string(),
+  refreshToken: z.string(),
+  tokenType: z.literal('Bearer'),
+  expiresIn: z.int().meta({ description: 'Life of the access token, seconds.' }),
+});
+export type TokenView = z.output<typeof tokenView>;

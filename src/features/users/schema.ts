@@ -3,14 +3,17 @@ import { roles } from '../../auth/roles.ts';
 import { listRules, patchOf, stamps } from '../../http/resource.ts';
 
 const fields = {
-  email: z.email().max(254).toLowerCase(),
+  email: z.email().max(254).toLowerCase().meta({ description: 'One user of the tenant has it.' }),
   name: z.string().trim().min(1).max(200).nullable(),
-  role: z.enum(roles),
+  role: z.enum(roles).meta({ description: 'What the user may do.' }),
 };
 
-/** Never shown. */
-const password = z.string().min(12).max(1000);
-const view = z.strictObject({ id: z.guid().toLowerCase(), ...fields, ...stamps });
+const password = z
+  .string()
+  .min(12)
+  .max(1000)
+  .meta({ description: 'At most 72 bytes in UTF-8; never shown.', writeOnly: true });
+const view = z.strictObject({ id: z.guid().toLowerCase(), ...fields, ...stamps }).meta({ id: 'User' });
 
 export const user = {
   name: 'users',

@@ -1,0 +1,170 @@
+import { z } from 'zod';
+import type { ErrorCode } from '../../errors.ts';
+import type { Resource } from '../resource.ts';
+import type { Answer, Body, Operation, Operations } from './operation.ts';
+import { listParameters, oneParameters } from './parameters.ts';
+
+/** What `createResourceRoutes` mounts, described from the same resource. */
+
+export type Usual = 'list' | 'create' | 'get' | 'patch' | 'remove' | 'restore';
+
+export interface ResourceDescription {
+  /** Of schemas and operations, such as `ApiKey` and, for `listApiKeys`, `ApiKeys`. */
+  one: string;
+  many: string;
+  /** In words: `API keys`. */
+  tag: string;
+  /** In a sentence, with its article: `a product`. */
+  noun: string;
+  /** What its service has. */
+  usual: readonly Usual[];
+  examples: { view: unknown; create?: unknown; patch?: unknown };
+  /** What `create` answers with, where that is more than the view. */
+  created?: z.ZodType;
+  createdExample?: unknown;
+  /** Beyond what each can be refused with anyway. */
+  problems?: Partial<Record<Usual, readonly ErrorCode[]>>;
+  notes?: Partial<Record<Usual, string>>;
+}
+
+/** A merge patch (RFC 7396) of a resource without nested fields is what JSON says there anyway. */
+const patchTypes = ['application/json', 'application/merge-patch+json'];
+const changing: readonly ErrorCode[] = ['conflict', 'unprocessable', 'tenant_moving'];
+const once: readonly ErrorCode[] = ['request_under_way', 'idempotency_key_reused'];
+
+export function resourceOperations<View, Create, Patch>(
+  resource: Resource<View, Create, Patch>,
+  description: ResourceDescription,
+): Operations {
+  const { one, many, tag, noun, usual, examples, problems = {}, notes = {} } = description;
+  const view: z.ZodType = resource.view;
+  const named = (
+    kind: Usual,
+    id: string,
+    summary: string,
+    operation: Omit<Operation, 'id' | 'tag' | 'summary'>,
+  ) => ({
+    ...{ id, tag, summary },
+    ...(notes[kind] === undefined ? {} : { description: notes[kind] }),
+    ...operation,
+    problems: [...(operation.problems ?? []), ...(problems[kind] ?? [])],
+  });
+  const answered = (words: string): Answer => ({
+    status: 200,
+    description: words,
+    schema: view,
+    example: examples.view,
+    headers: ['ETag'],
+  });
+  const body = (schema: z.ZodType, example: unknown, types?: readonly string[]): Body => ({
+    schema,
+    example,
+    ...(types === undefined ? {} : { types }),
+  });
+
+  const operations: Record<Usual, [keyof Operations, () => Operation]> = {
+    list: [
+      'GET /',
+      () =>
+        named('list', `list${many}`, `List ${tag}`, {
+          parameters: listParameters(resource.list),
+          answers: [
+            {
+              status: 200,
+              description: 'A page.',
+              schema: pageOf(view, one),
+              example: { data: [examples.view], page: { next: null, prev: null, limit: 20 } },
+              headers: ['Link'],
+            },
+          ],
+        }),
+    ],
+    create: [
+      'POST /',
+      () =>
+        named('create', `create${one}`, `Make ${noun}`, {
+          headers: ['Idempotency-Key'],
+          body: body(resource.create.meta({ id: `${one}Create` }), examples.create),
+          answers: [
+            {
+              status: 201,
+              description: 'It has been made.',
+              schema: description.created?.meta({ id: `${one}Created` }) ?? view,
+              example: description.createdExample ?? examples.view,
+              headers: ['ETag', 'Location', 'Idempotency-Replayed'],
+            },
+          ],
+          problems: [...changing, ...once, 'limit_reached'],
+        }),
+    ],
+    get: [
+      'GET /:id',
+      () =>
+        named('get', `get${one}`, `Show ${noun}`, {
+          parameters: oneParameters(resource.list),
+          headers: ['If-None-Match'],
+          answers: [answered('It.'), { status: 304, description: 'The client has it.', headers: ['ETag'] }],
+          problems: ['not_found'],
+        }),
+    ],
+    patch: [
+      'PATCH /:id',
+      () =>
+        named('patch', `patch${one}`, `Change ${noun}`, {
+          headers: ['If-Match'],
+          body: body(
+            resource.patch.meta({ id: `${one}Patch`, minProperties: 1 }),
+            examples.patch,
+            patchTypes,
+          ),
+          answers: [answered('It, changed.')],
+          problems: [...changing, 'not_found', 'precondition_failed'],
+        }),
+    ],
+    remove: [
+      'DELETE /:id',
+      () =>
+        named('remove', `delete${one}`, `Delete ${noun}`, {
+          headers: ['If-Match'],
+          answers: [{ status: 204, description: 'It has been deleted.', headers: ['Deletion-Id'] }],
+          problems: [...changing, 'not_found', 'precondition_failed'],
+        }),
+    ],
+    restore: [
+      'POST /:id/restore',
+      () =>
+        named('restore', `restore${one}`, `Restore ${noun}`, {
+          headers: ['Idempotency-Key'],
+          answers: [
+            {
+              ...answered('It, as it was.'),
+              headers: ['ETag', 'Idempotency-Replayed'],
+            },
+          ],
+          problems: [...changing, ...once, 'not_found', 'limit_reached'],
+        }),
+    ],
+  };
+  return Object.fromEntries(
+    usual.map((kind) => {
+      const [route, describe] = operations[kind];
+      return [route, describe()];
+    }),
+  );
+}
+
+/** The envelope of lists. */
+function pageOf(view: z.ZodType, one: string) {
+  return z
+    .strictObject({
+      data: z.array(view).meta({ description: 'With `fields`, of each row only these.' }),
+      page: z.strictObject({
+        next: z.string().nullable().meta({ description: 'The `cursor` of the page after this one.' }),
+        prev: z.string().nullable().optional().meta({ description: 'The `cursor` of the page before it.' }),
+        limit: z.int().min(1),
+        total: z.int().min(0).optional().meta({ description: 'With `count=exact`.' }),
+        estimate: z.int().min(0).optional().meta({ description: 'With `count=estimated`.' }),
+      }),
+    })
+    .meta({ id: `${one}Page` });
+}

@@ -74,6 +74,15 @@ const edges: { room: RegExp; may: string[] }[] = [
       ...['src/db/index.ts', 'src/http/observation.ts', 'src/http/metrics.ts'],
     ],
   },
+  // The description of the tenant API, from what its rooms say of themselves.
+  {
+    room: /^src\/tenant-api\.ts$/,
+    may: ['any/openapi.ts', 'src/http/openapi/', 'src/version.ts'],
+  },
+  {
+    room: /^src\/http\/openapi\//,
+    may: ['node:', ...['express', 'zod', 'zod-openapi'], 'src/http/', 'src/db/index.ts', 'src/errors.ts'],
+  },
   {
     room: /^src\/http\//,
     may: [
@@ -111,6 +120,10 @@ const edges: { room: RegExp; may: string[] }[] = [
       ...edge(),
     ],
   },
+  {
+    room: /^src\/features\/[^/]+\/openapi\.ts$/,
+    may: ['own/schema.ts', 'any/schema.ts', 'src/http/openapi/'],
+  },
   { room: /^src\/features\/[^/]+\/schema\.ts$/, may: ['zod', 'src/auth/roles.ts', 'src/http/resource.ts'] },
   {
     room: /^src\/features\/[^/]+\/routes\.ts$/,
@@ -136,6 +149,7 @@ const edges: { room: RegExp; may: string[] }[] = [
         'src/build.ts',
         'src/fleet.ts',
         'src/transfer.ts',
+        'src/tenant-api.ts',
         'src/serve.ts',
         'src/examination.ts',
         'src/config.ts',
@@ -219,6 +233,11 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
     spelling: /from '@redis\//,
     only: /^src\/db\/redis\.ts$/,
     why: 'Redis is one way to share what was written',
+  },
+  {
+    spelling: /^import (?!type ).*from 'zod-openapi'/,
+    only: /^src\/http\/openapi\/document\.ts$/,
+    why: 'a process that nobody asks for its description does not load what makes it',
   },
   { spelling: /from '(jsonwebtoken|bcrypt)'/, only: /^src\/auth\//, why: 'credentials have one room' },
   {

@@ -10,6 +10,7 @@ const files = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
 /** For how long browsers keep them, seconds. A release may bring others under the same names. */
 const maxAgeS = 86_400;
 const cached = `public, max-age=${maxAgeS}`;
+const fresh = 'public, no-cache';
 
 const html = `<!doctype html>
 <html lang="en">
@@ -53,13 +54,8 @@ export function docsRoutes(): Router {
         res.status(308).end();
         return;
       }
-      res.setHeader('Cache-Control', 'public, no-cache');
-      res.type('html').send(html);
+      res.setHeader('Cache-Control', fresh).type('html').send(html);
     },
-  });
-  router.get('/start.js', (_req, res) => {
-    res.setHeader('Cache-Control', 'public, no-cache');
-    res.type('js').send(start);
   });
   const assets = express.static(folder, {
     index: false,
@@ -68,7 +64,10 @@ export function docsRoutes(): Router {
     setHeaders: (res) => res.setHeader('Cache-Control', cached),
   });
   router.use((req, res, next) => {
-    if (files.includes(req.path.slice(1))) assets(req, res, next);
+    const file = req.path.slice(1);
+    if (file === 'start.js' && req.method === 'GET')
+      res.setHeader('Cache-Control', fresh).type('js').send(start);
+    else if (files.includes(file)) assets(req, res, next);
     else next();
   });
   return router;

@@ -55,7 +55,7 @@ export async function createHoldings(tenant: TestTenant): Promise<Holdings> {
   async function make(resource: Held, body: (state: keyof Holding) => object): Promise<Holding> {
     const create = async (state: keyof Holding) => {
       // What is answered to it is a row of the tenant, too.
-      const key = `${resource}-${state}`;
+      const key = `${resource}-${state}-${slug}`;
       const answer = await client
         .post(`/v1/${resource}`)
         .set('Idempotency-Key', key)

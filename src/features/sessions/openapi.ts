@@ -1,3 +1,4 @@
+import { requestHeaders } from '../../http/openapi/headers.ts';
 import type { Operations } from '../../http/openapi/operation.ts';
 import { user } from '../users/schema.ts';
 import { changePasswordSchema, loginSchema, logoutSchema, refreshSchema, tokenView } from './schema.ts';
@@ -22,7 +23,7 @@ export const authOperations: Operations = {
     summary: 'Log in',
     description:
       '`X-Tenant-ID` names the tenant. An unknown tenant, an unknown address and a wrong password are answered alike; after too many of them it is 429 for a while.',
-    headers: ['X-Tenant-ID'],
+    parameters: [{ ...requestHeaders['X-Tenant-ID'], in: 'header', name: 'X-Tenant-ID', required: true }],
     body: {
       schema: loginSchema.meta({ id: 'Login' }),
       example: { email: 'owner@acme.test', password: 'demo-password' },

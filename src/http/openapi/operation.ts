@@ -18,7 +18,7 @@ export interface Operation {
    * tenant, in the body. `none`: open, and of no tenant. Default `tenant`.
    */
   credentials?: Credentials;
-  /** Of the query. */
+  /** Of the query, and headers that are more than usual. */
   parameters?: readonly Parameter[];
   headers?: readonly RequestHeader[];
   body?: Body;

@@ -5,12 +5,17 @@ import type { Credentials, Operation } from './operation.ts';
 
 /** What requests are refused with, by status: from the one table of errors. */
 
-/** Of any request, for it may have a body that cannot be read, and we may be at fault. */
+/** Of any request, for it may be one that cannot be read, and we may be at fault. */
 const anywhere: readonly ErrorCode[] = [
   'invalid_input',
   'malformed_json',
+  'malformed_request',
+  'request_timeout',
   'payload_too_large',
+  'uri_too_long',
   'unsupported_media_type',
+  'expectation_failed',
+  'headers_too_large',
   'internal',
   'timeout',
 ];

@@ -17,7 +17,7 @@ import { build } from './version.ts';
 /** The description of the tenant API: for each path of `tenantMounts` (build.ts), what is there. */
 const mounts: readonly DescribedMount[] = [
   { path: '/v1/auth', operations: () => authOperations },
-  { path: '/v1/me', operations: () => meOperations },
+  { path: '/v1/me', operations: meOperations },
   { path: '/v1/users', operations: userOperations },
   { path: '/v1/products', operations: productOperations },
   { path: '/v1/orders', operations: orderOperations },

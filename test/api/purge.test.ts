@@ -110,7 +110,9 @@ describe.each(['shared', 'schema'] as const)('a purge, isolation %s', (isolation
     }
     const successor = await service.onboard(tenant.slug, isolation);
     expect(successor.id).not.toBe(tenant.id);
-    await successor.client.get('/v1/products').expect(200, { data: [], page: { next: null, prev: null, limit: 20 } });
+    await successor.client
+      .get('/v1/products')
+      .expect(200, { data: [], page: { next: null, prev: null, limit: 20 } });
     expectProblem(await tenant.client.get('/v1/products'), 401, 'unauthenticated', []);
   });
 

@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { resetCluster } from '../../cluster/cluster.ts';
 import { serves } from '../../cluster/postmaster.mjs';
-import { type Child, type ChildOptions, killChildren, program, start } from '../support/child.ts';
+import { type ChildOptions, killChildren, program, start } from '../support/child.ts';
+import { type Development, startDevelopment, stopDevelopment } from '../support/development.ts';
 import { useFolder } from '../support/folder.ts';
 import { createClient, clientWithToken } from '../support/http.ts';
 import { until } from '../support/until.ts';
@@ -18,28 +19,9 @@ afterEach(killChildren);
 afterAll(() => resetCluster(clusterDir()));
 const folder = useFolder();
 
-interface Development {
-  child: Child;
-  tenantUrl: string;
-  adminUrl: string;
-}
-
 const fromSource = (args: string[], options: ChildOptions) => start(program, args, options).ended();
 
-async function dev(...args: string[]): Promise<Development> {
-  const child = start(program, ['dev', ...args], {
-    cwd: folder(),
-    env: { PORT: '0', ADMIN_PORT: '0', BCRYPT_COST: '4' },
-  });
-  const url = (name: string) => new RegExp(`${name} API +(http://\\S+)`).exec(child.stderr())?.[1];
-  await until(
-    () => url('admin') !== undefined || child.code() !== undefined,
-    'tenantry dev to be ready',
-    30_000,
-  );
-  if (child.code() !== undefined) throw new Error(`tenantry dev ended: ${child.stderr()}`);
-  return { child, tenantUrl: url('tenant') ?? '', adminUrl: url('admin') ?? '' };
-}
+const dev = (...args: string[]) => startDevelopment(folder(), ...args);
 
 /** The servers that run on this folder's data. */
 async function servers(): Promise<string[]> {
@@ -66,9 +48,8 @@ async function login({ tenantUrl }: Development, slug: string) {
   return clientWithToken(tenantUrl, String(body['accessToken']));
 }
 
-async function stop({ child }: Development, signal: NodeJS.Signals): Promise<void> {
-  child.kill(signal);
-  expect(await child.ended()).toMatchObject({ code: 0 });
+async function stop(development: Development, signal: NodeJS.Signals): Promise<void> {
+  await stopDevelopment(development, signal);
   expect(await servers()).toEqual([]);
 }
 

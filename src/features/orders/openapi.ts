@@ -1,5 +1,5 @@
 import type { Operations } from '../../http/openapi/operation.ts';
-import { resourceOperations } from '../../http/openapi/resource-operations.ts';
+import { resourceOperations, shownOf } from '../../http/openapi/resource-operations.ts';
 import { order } from './schema.ts';
 
 const productId = '0198f2f2-7c3a-7e55-8a57-3f5d3c1d9a10';
@@ -31,7 +31,7 @@ export const orderOperations = (): Operations => {
         {
           status: 200,
           description: 'It, cancelled.',
-          schema: order.view,
+          schema: shownOf(order),
           example: { ...view, status: 'cancelled', version: 2 },
           headers: ['Idempotency-Replayed'],
         },

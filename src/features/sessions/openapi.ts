@@ -1,5 +1,6 @@
 import { requestHeaders } from '../../http/openapi/headers.ts';
 import type { Operations } from '../../http/openapi/operation.ts';
+import { shownOf } from '../../http/openapi/resource-operations.ts';
 import { user } from '../users/schema.ts';
 import { changePasswordSchema, loginSchema, logoutSchema, refreshSchema, tokenView } from './schema.ts';
 
@@ -52,7 +53,7 @@ export const authOperations: Operations = {
   },
 };
 
-export const meOperations: Operations = {
+export const meOperations = (): Operations => ({
   'GET /': {
     tag,
     id: 'getMe',
@@ -61,7 +62,7 @@ export const meOperations: Operations = {
       {
         status: 200,
         description: 'The user.',
-        schema: user.view,
+        schema: shownOf(user),
       },
     ],
     problems: ['not_found'],
@@ -82,4 +83,4 @@ export const meOperations: Operations = {
       ...(['tenant_moving', 'request_under_way', 'idempotency_key_reused'] as const),
     ],
   },
-};
+});

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { ErrorCode } from '../../errors.ts';
+import type { ListRules } from '../list-query.ts';
 import type { Resource } from '../resource.ts';
 import type { Answer, Body, Operation, Operations } from './operation.ts';
 import { listParameters, oneParameters } from './parameters.ts';
@@ -37,7 +38,7 @@ export function resourceOperations<View, Create, Patch>(
   description: ResourceDescription,
 ): Operations {
   const { one, many, tag, noun, usual, examples, problems = {}, notes = {} } = description;
-  const view: z.ZodType = resource.view;
+  const view = shownOf(resource);
   const named = (
     kind: Usual,
     id: string,
@@ -151,6 +152,23 @@ export function resourceOperations<View, Create, Patch>(
       return [route, describe()];
     }),
   );
+}
+
+/** Once for each resource: a schema with a name is one object. */
+const shown = new WeakMap<z.ZodObject, z.ZodObject>();
+
+/** A resource as answers have it: with more, where it has been deleted and that was asked for. */
+export function shownOf({ view, list }: { view: z.ZodObject; list: ListRules }): z.ZodType {
+  if (!list.deletable) return view;
+  const known = shown.get(view);
+  if (known !== undefined) return known;
+  const deletion = {
+    deletedAt: z.iso.datetime().optional().meta({ description: 'When it was deleted. With `deleted`.' }),
+    deletionId: z.guid().optional().meta({ description: 'With which others. With `deleted`.' }),
+  };
+  const schema = z.strictObject({ ...view.shape, ...deletion }).meta({ id: view.meta()?.id });
+  shown.set(view, schema);
+  return schema;
 }
 
 /** The envelope of lists. */

@@ -15,7 +15,7 @@ import {
   tenantEdge,
   tokensOf,
 } from './credentials.ts';
-import { createDatabase, type Database, type Snapshots } from './db/index.ts';
+import { createDatabase, type Database, type RowLimit, type Snapshots } from './db/index.ts';
 import { apiKeyRoutes } from './features/api-keys/routes.ts';
 import { type ApiKeyService, createApiKeyService } from './features/api-keys/service.ts';
 import { auditEventRoutes } from './features/audit-events/routes.ts';
@@ -57,6 +57,7 @@ const mergePatch = 'application/merge-patch+json';
 /** What serves tenants: the database of the role tenantry_app and the features on it. */
 export interface DataPlane {
   db: Database;
+  rowLimit: RowLimit;
   snapshots: Snapshots;
   directory: Directory;
   users: UserService;
@@ -100,6 +101,7 @@ export function buildDataPlane(kernel: Kernel): DataPlane {
   const snapshots = buildSnapshots(config, db);
   return {
     db,
+    rowLimit,
     snapshots,
     issued,
     directory,

@@ -1,28 +1,35 @@
-import { apiKeyOperations } from './features/api-keys/openapi.ts';
-import { auditEventOperations } from './features/audit-events/openapi.ts';
+import { apiKey } from './features/api-keys/schema.ts';
+import { auditEvent } from './features/audit-events/schema.ts';
 import { orderOperations } from './features/orders/openapi.ts';
-import { productOperations } from './features/products/openapi.ts';
+import { order } from './features/orders/schema.ts';
+import { product } from './features/products/schema.ts';
 import { authOperations, meOperations } from './features/sessions/openapi.ts';
-import { userOperations } from './features/users/openapi.ts';
+import { user } from './features/users/schema.ts';
 import type { OpenApiDocument } from './http/openapi/document.ts';
-import type { DescribedMount } from './http/openapi/operation.ts';
+import type { DescribedMount, Operations } from './http/openapi/operation.ts';
+import { resourceOperations } from './http/openapi/resource-operations.ts';
 import {
   docsOperations,
   healthOperations,
   jwksOperations,
   openApiOperations,
 } from './http/openapi/service-operations.ts';
+import type { Resource } from './http/resource.ts';
 import { build } from './version.ts';
+
+/** A new one is one line here. */
+const resources: readonly Resource<unknown, unknown, unknown>[] = [user, product, order, apiKey, auditEvent];
+/** Of resources that have more than the usual ones. */
+const more: Readonly<Record<string, () => Operations>> = { orders: orderOperations };
 
 /** The description of the tenant API: for each path of `tenantMounts` (build.ts), what is there. */
 const mounts: readonly DescribedMount[] = [
   { path: '/v1/auth', operations: () => authOperations },
   { path: '/v1/me', operations: meOperations },
-  { path: '/v1/users', operations: userOperations },
-  { path: '/v1/products', operations: productOperations },
-  { path: '/v1/orders', operations: orderOperations },
-  { path: '/v1/api-keys', operations: apiKeyOperations },
-  { path: '/v1/audit-events', operations: auditEventOperations },
+  ...resources.map((resource) => ({
+    path: `/v1/${resource.name}`,
+    operations: () => more[resource.name]?.() ?? resourceOperations(resource),
+  })),
   { path: '/.well-known', operations: () => jwksOperations },
   { path: '', operations: () => healthOperations },
   { path: '/openapi.json', operations: () => openApiOperations },
@@ -31,11 +38,7 @@ const mounts: readonly DescribedMount[] = [
 
 const tags = [
   { name: 'Sessions', description: 'Logging in and out, and the user who asks.' },
-  { name: 'Users', description: 'Who may log in to the tenant, and as what.' },
-  { name: 'Products', description: 'What is sold, and how many there are.' },
-  { name: 'Orders', description: 'What has been sold.' },
-  { name: 'API keys', description: 'Credentials for programs.' },
-  { name: 'Audit', description: 'Who changed what.' },
+  ...resources.map(({ docs }) => ({ name: docs.tag, description: docs.about })),
   { name: 'Service', description: 'What has to do with no tenant.' },
 ];
 

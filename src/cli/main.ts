@@ -38,6 +38,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   key: async () => (await import('./key.ts')).keyCommand(io),
   seed: async () => (await import('./seed.ts')).seedCommand(io),
   doctor: async () => (await import('./doctor.ts')).doctorCommand(io),
+  make: async () => (await import('./make.ts')).makeCommand(plain),
   config: async () => (await import('./config.ts')).configCommand(io),
   openapi: async () => (await import('./openapi.ts')).openApiCommand(plain),
 };

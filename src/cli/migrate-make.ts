@@ -1,8 +1,9 @@
-import { readdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { emptyMigration } from '../control/migrations/template.ts';
 import type { Io } from './io.ts';
+import { nextNumber } from './make/number.ts';
 
 /** Writes an empty migration; it is a file of the project, not of an installation. */
 export function makeCommand(io: Io): Command {
@@ -18,15 +19,6 @@ export function makeCommand(io: Io): Command {
       await writeFile(file, emptyMigration, { flag: 'wx' });
       io.out(file);
     });
-}
-
-/** @throws Error when there is no such folder: this is not a project of Tenantry */
-async function nextNumber(folder: string): Promise<string> {
-  const files = await readdir(folder).catch(() => {
-    throw new Error(`There is no folder ${folder} here. Run this at the top of the project.`);
-  });
-  const numbers = files.flatMap((file) => (/^\d{4}_/.test(file) ? [Number(file.slice(0, 4))] : []));
-  return String(Math.max(0, ...numbers) + 1).padStart(4, '0');
 }
 
 function migrationName(text: string): string {

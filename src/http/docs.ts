@@ -6,7 +6,7 @@ import { route } from './route.ts';
 /** `/docs`: Swagger UI on `/openapi.json`, from its package, with nothing inline, so that helmet's policy stays as it is. */
 
 /** Of those that the page loads, beside its own. */
-const files = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
+const files = new Set(['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png']);
 /** For how long browsers keep them, seconds. A release may bring others under the same names. */
 const maxAgeS = 86_400;
 const cached = `public, max-age=${maxAgeS}`;
@@ -67,7 +67,7 @@ export function docsRoutes(): Router {
     const file = req.path.slice(1);
     if (file === 'start.js' && req.method === 'GET')
       res.setHeader('Cache-Control', fresh).type('js').send(start);
-    else if (files.includes(file)) assets(req, res, next);
+    else if (files.has(file)) assets(req, res, next);
     else next();
   });
   return router;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Action } from '../auth/roles.ts';
 import type { ColumnType } from '../db/index.ts';
+import type { ErrorCode } from '../errors.ts';
 import { kindOf } from './field-kind.ts';
 import type { ListRules } from './list-query.ts';
 
@@ -14,16 +15,46 @@ export interface Resource<View, Create, Patch> {
   create: z.ZodType<Create>;
   patch: z.ZodType<Patch>;
   list: ListRules;
+  /** Fields that may be left out when one is made, and what they are then. */
+  defaults?: Readonly<Record<string, unknown>>;
+  /** What `create` answers with, where that is more than the view. */
+  created?: z.ZodType;
+  docs: ResourceDocs;
   /** What a user must be allowed in order to see the resource. Default `read`. */
   readAction?: Action;
   /** What a user must be allowed in order to change it. Undefined: nobody does. */
   writeAction?: Action;
 }
 
+export type Usual = 'list' | 'create' | 'get' | 'patch' | 'remove' | 'restore';
+
+/** What the documentation says beyond the schemas. */
+export interface ResourceDocs {
+  /** Of schemas and operations, such as `ApiKey` and, for `listApiKeys`, `ApiKeys`. */
+  one: string;
+  many: string;
+  /** In words: `API keys`. */
+  tag: string;
+  /** What they are, in a sentence. */
+  about: string;
+  /** In a sentence, with its article: `a product`. */
+  noun: string;
+  /** What its service has. Default: all. */
+  usual?: readonly Usual[];
+  /** Of the view, what does not follow from what it was made of. */
+  examples: {
+    create?: Readonly<Record<string, unknown>>;
+    patch?: Readonly<Record<string, unknown>>;
+    view?: Readonly<Record<string, unknown>>;
+    created?: Readonly<Record<string, unknown>>;
+  };
+  /** Beyond what each can be refused with anyway. */
+  problems?: Partial<Record<Usual, readonly ErrorCode[]>>;
+  notes?: Partial<Record<Usual, string>>;
+}
+
 export interface ResourceOptions<Fields extends z.ZodRawShape, Default extends keyof Fields & string> {
   name: string;
-  /** One of them, such as `Product`: the name of its schema in the description of the API. */
-  one: string;
   /** Its own fields, each as it is stored and shown. `id`, `version`, `createdAt` and `updatedAt` are added. */
   fields: Fields;
   /** Fields that may be left out when one is made, and what they are then. */
@@ -31,6 +62,7 @@ export interface ResourceOptions<Fields extends z.ZodRawShape, Default extends k
   /** The first one, descending, is the default of `sort`; each needs an index (tenant_id, field, id). */
   sortable: readonly [Sortable<Fields>, ...Sortable<Fields>[]];
   filterable: readonly (Sortable<Fields> | 'updatedAt')[];
+  docs: ResourceDocs;
 }
 
 type Sortable<Fields> = (keyof Fields & string) | 'createdAt';
@@ -47,7 +79,7 @@ const id = z.guid().toLowerCase();
 export function defineResource<Fields extends z.ZodRawShape, Default extends keyof Fields & string = never>(
   options: ResourceOptions<Fields, Default>,
 ) {
-  const { name, one, fields, sortable, filterable } = options;
+  const { name, fields, sortable, filterable, docs } = options;
   const defaults = (options.defaults ?? {}) as Partial<Record<string, unknown>>;
   const createFields = Object.fromEntries(
     Object.entries(fields).map(([field, schema]) => [
@@ -57,7 +89,7 @@ export function defineResource<Fields extends z.ZodRawShape, Default extends key
   ) as {
     [Field in keyof Fields]: Field extends Default ? z.ZodDefault<Fields[Field] & z.ZodType> : Fields[Field];
   };
-  const view = z.strictObject({ id, ...fields, ...stamps }).meta({ id: one });
+  const view = z.strictObject({ id, ...fields, ...stamps }).meta({ id: docs.one });
   return {
     name,
     view,
@@ -65,6 +97,8 @@ export function defineResource<Fields extends z.ZodRawShape, Default extends key
     patch: patchOf(z.strictObject(fields)),
     list: listRules(view, { sortable, filterable }),
     columns: columnsOf(fields),
+    defaults,
+    docs,
     writeAction: 'write' as const,
   };
 }

@@ -94,10 +94,10 @@ describe('the description of the tenant API', () => {
       const [method = '', path = ''] = route
         .replace('{id}', '00000000-0000-4000-8000-000000000000')
         .split(' ');
-      const answer = await service
-        .api()
-        [method.toLowerCase() as 'get'](path)
-        .send(method === 'GET' ? undefined : {});
+      const client = service.api();
+      const answer = await client[method.toLowerCase() as 'get'](path).send(
+        method === 'GET' ? undefined : {},
+      );
       expect([route, answer.status === 401]).toEqual([route, operation.security?.length !== 0]);
     }
     expect(open.map(({ operation }) => operation.operationId)).toContain('login');

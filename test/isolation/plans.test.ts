@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Client } from 'pg';
+import { v7 as uuidv7 } from 'uuid';
+import { z } from 'zod';
 import { tenantContext } from '../../src/db/index.ts';
 import { Session } from '../../src/db/session.ts';
+import { kindOf } from '../../src/http/field-kind.ts';
 import { withConnection } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { emailOf, type Holdings, type Resource, skuOf, useHoldings } from '../support/holdings.ts';
@@ -67,6 +70,12 @@ beforeAll(async () => {
   await fill();
 }, patience);
 
+/** For fields that nobody has thought of above. */
+function sampleOf(schema: z.ZodType = z.string()): string {
+  const samples = { text: 'x', integer: '7', bigint: '7', timestamptz: '2026-01-01T00:00:00Z', jsonb: '' };
+  return { uuid: uuidv7(), ...samples }[kindOf(schema).column];
+}
+
 async function useLists({ tenant: { client, slug }, users }: Holdings): Promise<void> {
   const values: Record<string, string> = {
     email: emailOf(slug, 'live'),
@@ -96,7 +105,9 @@ async function useLists({ tenant: { client, slug }, users }: Holdings): Promise<
   for (const [resource, rules] of Object.entries(lists)) {
     const { sortable, filterable = {} } = rules;
     const include = rules.includable !== undefined ? `&include=${rules.includable.join(',')}` : '';
-    const filters = Object.keys(filterable).map((field) => `&filter[${field}]=${values[field]}`);
+    const filters = Object.keys(filterable).map(
+      (field) => `&filter[${field}]=${values[field] ?? sampleOf(filterable[field])}`,
+    );
     for (const sort of sortable.flatMap((field) => [field, `-${field}`])) {
       for (const filter of ['', ...filters]) {
         const path = `/v1/${resource}?limit=1&count=exact&sort=${sort}${filter}${include}`;

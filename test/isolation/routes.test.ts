@@ -2,7 +2,8 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import type request from 'supertest';
 import { v7 as uuidv7 } from 'uuid';
 import { useDatabase } from '../support/database.ts';
-import { createHoldings, type Held, useHoldings } from '../support/holdings.ts';
+import { createHoldings, type Held, type Holding, type Holdings, useHoldings } from '../support/holdings.ts';
+import { resources } from './registry.ts';
 import { routesOf } from '../support/routes.ts';
 import { allRows, withoutEvents } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
@@ -12,7 +13,7 @@ const database = useDatabase();
 // Every answer comes from the primary, so that Served-By is no difference between two of them.
 const service = useTenantry(database, { env: { DATABASE_REPLICA_URLS: '' } });
 
-type Route = [route: string, resource: Held, body?: object];
+type Route = [route: string, resource: string, body?: object];
 
 /** Routes with the id of a resource in the path. */
 const byId: Route[] = [
@@ -32,6 +33,12 @@ const byId: Route[] = [
   ['GET /v1/api-keys/:id', 'api-keys'],
   ['PATCH /v1/api-keys/:id', 'api-keys', { name: 'changed' }],
   ['DELETE /v1/api-keys/:id', 'api-keys'],
+  ...Object.entries(resources).flatMap(([name, { change }]): Route[] => [
+    [`GET /v1/${name}/:id`, name],
+    [`PATCH /v1/${name}/:id`, name, change],
+    [`DELETE /v1/${name}/:id`, name],
+    [`POST /v1/${name}/:id/restore`, name],
+  ]),
 ];
 /** Routes without one, behind a token; see lists.test.ts, too. */
 const collective: Route[] = [
@@ -43,6 +50,10 @@ const collective: Route[] = [
   ['POST /v1/orders', 'orders', { lines: [{ productId: uuidv7(), quantity: 1 }] }],
   ['GET /v1/api-keys', 'api-keys'],
   ['POST /v1/api-keys', 'api-keys', { name: 'new', scopes: ['read'] }],
+  ...Object.entries(resources).flatMap(([name, { body }]): Route[] => [
+    [`GET /v1/${name}`, name],
+    [`POST /v1/${name}`, name, body(0)],
+  ]),
   ['GET /v1/audit-events', 'users'],
   ['GET /v1/me', 'users'],
   ['POST /v1/me/password', 'users', { currentPassword: 'wrong', newPassword: password }],
@@ -64,6 +75,14 @@ const single = byId.map(([route, resource, body]) => [route, resource, body] as 
 const all = [...byId, ...collective].map(([route, resource, body]) => [route, resource, body] as const);
 
 const { heldBy } = useHoldings(service);
+const holdingOf = (slug: string, resource: string) => holdingIn(heldBy(slug), resource);
+
+function holdingIn({ others, tenant: _tenant, ...held }: Holdings, resource: string): Holding {
+  const holding = resource in held ? held[resource as Held] : others[resource];
+  if (holding === undefined) throw new Error(`nobody holds any ${resource}`);
+  return holding;
+}
+
 beforeAll(() => plantStrays(database));
 
 function send(client: request.Agent, route: string, id: string, body?: object): request.Test {
@@ -95,13 +114,13 @@ describe.each(['ash', 'cedar'])('for a client of the tenant %s', (slug) => {
     '%s answers every id that is not there in the same bytes',
     async (route, resource, body) => {
       const ids: Record<string, string> = {
-        'of a tenant beside it': heldBy('birch')[resource].live,
-        'of a tenant beside it, deleted': heldBy('birch')[resource].deleted,
-        'in another schema': heldBy('dogwood')[resource].live,
-        'in another schema, deleted': heldBy('dogwood')[resource].deleted,
-        'of another resource': heldBy(slug)[resource === 'users' ? 'products' : 'users'].live,
+        'of a tenant beside it': holdingOf('birch', resource).live,
+        'of a tenant beside it, deleted': holdingOf('birch', resource).deleted,
+        'in another schema': holdingOf('dogwood', resource).live,
+        'in another schema, deleted': holdingOf('dogwood', resource).deleted,
+        'of another resource': holdingOf(slug, resource === 'users' ? 'products' : 'users').live,
       };
-      if (!route.endsWith('/restore')) ids['its own, deleted'] = heldBy(slug)[resource].deleted;
+      if (!route.endsWith('/restore')) ids['its own, deleted'] = holdingOf(slug, resource).deleted;
       const before = await allRows(database);
       const unknown = await send(client(), route, uuidv7(), body).expect(404);
       expect(problemOf(unknown)).toMatchObject({ code: 'not_found', errors: [] });
@@ -119,12 +138,12 @@ describe.each(['ash', 'cedar'])('for a client of the tenant %s', (slug) => {
       const others = ['birch', 'dogwood'].map(heldBy).map((held) => held.tenant);
       const before = await allRows(database);
       const claim = (name: string, id: string) => send(client(), route, id, body).set('X-Tenant-ID', name);
-      const unknown = await claim('nobody-at-all', heldBy(slug)[resource].live).expect(403);
+      const unknown = await claim('nobody-at-all', holdingOf(slug, resource).live).expect(403);
       expect(problemOf(unknown)).toMatchObject({ code: 'tenant_mismatch', errors: [] });
       for (const other of others) {
         for (const name of [other.slug, other.id, other.id.toUpperCase()]) {
           for (const owner of [slug, other.slug]) {
-            const answer = await claim(name, heldBy(owner)[resource].live);
+            const answer = await claim(name, holdingOf(owner, resource).live);
             expect(lasting(answer)).toEqual(lasting(unknown));
           }
         }
@@ -148,7 +167,7 @@ describe.each(['ash', 'cedar'])('for a client of the tenant %s', (slug) => {
   it.each(all)('%s is refused when X-Tenant-ID is no name', async (route, resource, body) => {
     const before = await allRows(database);
     for (const name of [`${slug}, birch`, `birch, ${slug}`, '*', '%', `${slug}'--`, '../birch']) {
-      const call = send(client(), route, heldBy(slug)[resource].live, body).set('X-Tenant-ID', name);
+      const call = send(client(), route, holdingOf(slug, resource).live, body).set('X-Tenant-ID', name);
       expect(problemOf(await call.expect(400))).toMatchObject({ code: 'invalid_input' });
     }
     expect(await allRows(database)).toEqual(before);
@@ -156,7 +175,7 @@ describe.each(['ash', 'cedar'])('for a client of the tenant %s', (slug) => {
 
   it.each(all)('%s is refused without a token', async (route, resource, body) => {
     const before = await allRows(database);
-    const call = send(service.api(), route, heldBy(slug)[resource].live, body).set('X-Tenant-ID', slug);
+    const call = send(service.api(), route, holdingOf(slug, resource).live, body).set('X-Tenant-ID', slug);
     expect(problemOf(await call.expect(401))).toMatchObject({ code: 'unauthenticated' });
     expect(await allRows(database)).toEqual(before);
   });
@@ -165,7 +184,7 @@ describe.each(['ash', 'cedar'])('for a client of the tenant %s', (slug) => {
     const { tenant } = heldBy(slug);
     for (const name of [undefined, tenant.slug, tenant.id, tenant.id.toUpperCase()]) {
       const own = await createHoldings({ ...tenant, slug: `${slug}-${uuidv7()}` });
-      const id = own[resource][route.endsWith('/restore') ? 'deleted' : 'live'];
+      const id = holdingIn(own, resource)[route.endsWith('/restore') ? 'deleted' : 'live'];
       const call = send(client(), route, id, body);
       const answer = await (name === undefined ? call : call.set('X-Tenant-ID', name));
       expect([200, 204]).toContain(answer.status);

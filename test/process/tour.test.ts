@@ -67,7 +67,7 @@ it('the five minutes with curl of the README do what it says', async () => {
     text
       .split(/(?<=\})\s*(?=\{)/)
       .map((each) => JSON.parse(each) as Record<string, unknown>)
-      .map(({ requestId: _, ...answer }) => answer);
+      .map(({ requestId: _id, ...answer }) => answer);
   const [foreign, unknown, claimed, unclaimed] = answers(crossing);
   expect(foreign).toMatchObject({ status: 404, code: 'not_found' });
   expect(foreign).toEqual(unknown);

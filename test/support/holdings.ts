@@ -1,4 +1,5 @@
 import { beforeAll } from '@jest/globals';
+import { resources } from '../isolation/registry.ts';
 import { password, type TestTenant, type TestTenantry } from './tenantry.ts';
 
 /** Of each resource of a tenant one that is there and one that has been deleted; their ids. */
@@ -8,6 +9,8 @@ export interface Holdings {
   products: Holding;
   orders: Holding;
   'api-keys': Holding;
+  /** By resource of the registry. */
+  others: Readonly<Record<string, Holding>>;
 }
 
 export interface Holding {
@@ -49,10 +52,12 @@ export function useHoldings(service: TestTenantry) {
   return { holdings, heldBy };
 }
 
+let marks = 0;
+
 export async function createHoldings(tenant: TestTenant): Promise<Holdings> {
   const { client, slug } = tenant;
 
-  async function make(resource: Held, body: (state: keyof Holding) => object): Promise<Holding> {
+  async function make(resource: string, body: (state: keyof Holding) => object): Promise<Holding> {
     const create = async (state: keyof Holding) => {
       // What is answered to it is a row of the tenant, too.
       const key = `${resource}-${state}-${slug}`;
@@ -80,5 +85,9 @@ export async function createHoldings(tenant: TestTenant): Promise<Holdings> {
     lines: [{ productId: products.live, quantity: 1 }],
   }));
   const keys = await make('api-keys', (state) => ({ name: `${state}-${slug}`, scopes: ['read'] }));
-  return { tenant, users, products, orders, 'api-keys': keys };
+  const others: Record<string, Holding> = {};
+  for (const [name, { body }] of Object.entries(resources)) {
+    others[name] = await make(name, () => body((marks += 1)));
+  }
+  return { tenant, users, products, orders, 'api-keys': keys, others };
 }

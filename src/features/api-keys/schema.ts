@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { keyScopes } from '../../auth/roles.ts';
-import { listRules, stamps } from '../../http/resource.ts';
+import { listRules, stamps, type ResourceDocs } from '../../http/resource.ts';
 
 const fields = {
   name: z.string().trim().min(1).max(200),
@@ -43,6 +43,24 @@ export const apiKey = {
     sortable: ['createdAt', 'name'],
     filterable: ['name', 'userId', 'expiresAt', 'lastUsedAt', 'createdAt', 'updatedAt'],
   }),
+  docs: {
+    ...{ one: 'ApiKey', many: 'ApiKeys', tag: 'API keys', noun: 'an API key' },
+    about: 'Credentials for programs.',
+    usual: ['list', 'create', 'get', 'patch', 'remove'],
+    examples: {
+      create: { name: 'nightly import', scopes: ['products:write'] },
+      patch: { name: 'hourly import' },
+      view: {
+        ...{ expiresAt: '2026-05-01T12:00:00.000Z', lastUsedAt: null },
+        userId: '0198f2f3-4a77-7b11-8c52-9e0d1b2a3c4d',
+      },
+      created: { key: 'tnt_<tenant>_<key>_<secret>' },
+    },
+    notes: {
+      create: 'The key itself is shown in this answer and never again.',
+      remove: 'It is refused within a second.',
+    },
+  } satisfies ResourceDocs,
   readAction: 'manage-keys' as const,
   writeAction: 'manage-keys' as const,
 };

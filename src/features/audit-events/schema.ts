@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { ResourceDocs } from '../../http/resource.ts';
 
 const name = z.string().min(1).max(100);
 const time = z.iso.datetime({ offset: true });
@@ -44,6 +45,21 @@ export const auditEvent = {
   create: z.never(),
   patch: z.never(),
   list,
+  docs: {
+    ...{ one: 'AuditEvent', many: 'AuditEvents', tag: 'Audit', noun: 'an event' },
+    about: 'Who changed what.',
+    usual: ['list', 'get'],
+    examples: {
+      view: {
+        ...{ action: 'products.update', resource: 'products' },
+        resourceId: '0198f2f2-7c3a-7e55-8a57-3f5d3c1d9a10',
+        actor: { kind: 'user', id: '0198f2f3-4a77-7b11-8c52-9e0d1b2a3c4d' },
+        ...{ ip: '127.0.0.1', userAgent: 'curl/8.5.0', requestId: 'order-7f3a' },
+        ...{ before: { stock: 5 }, after: { stock: 7 } },
+      },
+    },
+    notes: { list: 'Who changed what, for owners and admins.' },
+  } satisfies ResourceDocs,
   readAction: 'read-audit' as const,
 };
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { listRules, stamps } from '../../http/resource.ts';
+import { listRules, stamps, type ResourceDocs } from '../../http/resource.ts';
 
 const cents = z.int().min(0).meta({ description: 'Integer minor units.' });
 
@@ -52,6 +52,10 @@ const view = z
   .meta({ id: 'Order' });
 export type OrderView = z.output<typeof view>;
 
+/** Of examples. */
+const productId = '0198f2f2-7c3a-7e55-8a57-3f5d3c1d9a10';
+const stock = ['insufficient_stock', 'not_found'] as const;
+
 export const order = {
   name: 'orders',
   view,
@@ -62,5 +66,22 @@ export const order = {
     filterable: ['number', 'status', 'customerId', 'totalCents', 'currency', 'placedAt', 'updatedAt'],
     includable: ['lines'],
   }),
+  docs: {
+    ...{ one: 'Order', many: 'Orders', tag: 'Orders', noun: 'an order' },
+    about: 'What has been sold.',
+    examples: {
+      create: { lines: [{ productId, quantity: 3 }] },
+      patch: { customerId: null },
+      view: {
+        ...{ number: 1, status: 'placed', customerId: null, totalCents: 2970, currency: 'USD' },
+        lines: [{ productId, quantity: 3, unitPriceCents: 990 }],
+        placedAt: '2026-01-31T12:05:00.000Z',
+      },
+    },
+    problems: { create: stock, restore: stock },
+    notes: {
+      create: 'One unit of work over orders and stock: where there is too little of it, nothing changes.',
+    },
+  } satisfies ResourceDocs,
   writeAction: 'write' as const,
 };

@@ -3,7 +3,6 @@ import { defineResource } from '../../http/resource.ts';
 
 export const product = defineResource({
   name: 'products',
-  one: 'Product',
   fields: {
     sku: z
       .string()
@@ -23,6 +22,15 @@ export const product = defineResource({
   defaults: { description: null, currency: 'USD' },
   sortable: ['createdAt', 'name', 'sku', 'priceCents'],
   filterable: ['sku', 'name', 'description', 'priceCents', 'currency', 'stock', 'createdAt', 'updatedAt'],
+  docs: {
+    ...{ one: 'Product', many: 'Products', tag: 'Products', noun: 'a product' },
+    about: 'What is sold, and how many there are.',
+    examples: {
+      create: { sku: 'TPS-1', name: 'Cover sheet', priceCents: 990, stock: 5 },
+      patch: { stock: 7 },
+    },
+    problems: { create: ['sku_taken'], patch: ['sku_taken'], restore: ['sku_taken'] },
+  },
 });
 
 export type ProductView = z.output<typeof product.view>;

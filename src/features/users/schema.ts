@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { roles } from '../../auth/roles.ts';
-import { listRules, patchOf, stamps } from '../../http/resource.ts';
+import { listRules, patchOf, stamps, type ResourceDocs } from '../../http/resource.ts';
 
 const fields = {
   email: z.email().max(254).toLowerCase().meta({ description: 'One user of the tenant has it.' }),
@@ -29,6 +29,26 @@ export const user = {
     sortable: ['createdAt', 'email'],
     filterable: ['email', 'name', 'role', 'createdAt', 'updatedAt'],
   }),
+  docs: {
+    ...{ one: 'User', many: 'Users', tag: 'Users', noun: 'a user' },
+    about: 'Who may log in to the tenant, and as what.',
+    examples: {
+      create: { email: 'peter@acme.test', name: 'Peter', password: 'correct horse battery' },
+      patch: { role: 'admin' },
+      view: { role: 'member' },
+    },
+    problems: {
+      create: ['email_taken'],
+      patch: ['email_taken', 'last_owner'],
+      remove: ['last_owner'],
+      restore: ['email_taken'],
+    },
+    notes: {
+      create: 'For admins and owners; only owners make owners.',
+      patch: 'Another password or role ends the access tokens of the user.',
+      remove: 'Their sessions and keys end.',
+    },
+  } satisfies ResourceDocs,
   writeAction: 'manage-users' as const,
 };
 

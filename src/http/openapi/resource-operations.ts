@@ -1,44 +1,23 @@
 import { z } from 'zod';
 import type { ErrorCode } from '../../errors.ts';
 import type { ListRules } from '../list-query.ts';
-import type { Resource } from '../resource.ts';
+import type { Resource, Usual } from '../resource.ts';
 import type { Answer, Body, Operation, Operations } from './operation.ts';
 import { listParameters, oneParameters } from './parameters.ts';
 
 /** What `createResourceRoutes` mounts, described from the same resource. */
 
-export type Usual = 'list' | 'create' | 'get' | 'patch' | 'remove' | 'restore';
-
-export interface ResourceDescription {
-  /** Of schemas and operations, such as `ApiKey` and, for `listApiKeys`, `ApiKeys`. */
-  one: string;
-  many: string;
-  /** In words: `API keys`. */
-  tag: string;
-  /** In a sentence, with its article: `a product`. */
-  noun: string;
-  /** What its service has. */
-  usual: readonly Usual[];
-  examples: { view: unknown; create?: unknown; patch?: unknown };
-  /** What `create` answers with, where that is more than the view. */
-  created?: z.ZodType;
-  createdExample?: unknown;
-  /** Beyond what each can be refused with anyway. */
-  problems?: Partial<Record<Usual, readonly ErrorCode[]>>;
-  notes?: Partial<Record<Usual, string>>;
-}
-
 /** A merge patch (RFC 7396) of a resource without nested fields is what JSON says there anyway. */
 const patchTypes = ['application/json', 'application/merge-patch+json'];
+const everything: readonly Usual[] = ['list', 'create', 'get', 'patch', 'remove', 'restore'];
 const changing: readonly ErrorCode[] = ['conflict', 'unprocessable', 'tenant_moving'];
 const once: readonly ErrorCode[] = ['request_under_way', 'idempotency_key_reused'];
 
-export function resourceOperations<View, Create, Patch>(
-  resource: Resource<View, Create, Patch>,
-  description: ResourceDescription,
-): Operations {
-  const { one, many, tag, noun, usual, examples, problems = {}, notes = {} } = description;
+export function resourceOperations<View, Create, Patch>(resource: Resource<View, Create, Patch>): Operations {
+  const { docs, created } = resource;
+  const { one, many, tag, noun, usual = everything, problems = {}, notes = {} } = docs;
   const view = shownOf(resource);
+  const examples = { ...docs.examples, view: exampleOf(resource) };
   const named = (
     kind: Usual,
     id: string,
@@ -90,8 +69,8 @@ export function resourceOperations<View, Create, Patch>(
             {
               status: 201,
               description: 'It has been made.',
-              schema: description.created?.meta({ id: `${one}Created` }) ?? view,
-              example: description.createdExample ?? examples.view,
+              schema: created?.meta({ id: `${one}Created` }) ?? view,
+              example: { ...examples.view, ...examples.created },
               headers: ['ETag', 'Location', 'Idempotency-Replayed'],
             },
           ],
@@ -152,6 +131,19 @@ export function resourceOperations<View, Create, Patch>(
       return [route, describe()];
     }),
   );
+}
+
+/** One that was made as its example says, or as an example of the view does. */
+export function exampleOf<View, Create, Patch>({
+  view,
+  defaults,
+  docs: { examples },
+}: Resource<View, Create, Patch>): Record<string, unknown> {
+  const stamped = {
+    ...{ id: '0198f2f2-7c3a-7e55-8a57-3f5d3c1d9a10', ...defaults, ...examples.create, version: 1 },
+    ...{ createdAt: '2026-01-31T12:00:00.000Z', updatedAt: '2026-01-31T12:00:00.000Z', ...examples.view },
+  };
+  return Object.fromEntries(Object.entries(stamped).filter(([field]) => field in view.shape));
 }
 
 /** Once for each resource: a schema with a name is one object. */

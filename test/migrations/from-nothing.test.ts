@@ -111,6 +111,19 @@ describe('a schema that is made from nothing', () => {
     ]);
   });
 
+  it('stands there in the order of the steps, however many there are', async () => {
+    const names = Array.from({ length: 30 }, (_, n) => `${9000 + n}_step`);
+    const migrator = await migratorWith(Object.fromEntries(names.map((name) => [name, up('select 1')])));
+    await migrator.inSchema(schemaName('tenant_many_steps'), async (work) => {
+      await work.createSchema();
+      await work.climb();
+    });
+    const rows = await database.superuser<{ migration: string }>(
+      `select migration from control.migration_ledger where schema_name = 'tenant_many_steps' order by applied_at`,
+    );
+    expect(rows.map(({ migration }) => migration).slice(-names.length)).toEqual(names);
+  });
+
   it('is climbed as ever when anything is in it', async () => {
     await migrator.inSchema(schemaName('tenant_furnished'), async (work) => {
       await work.createSchema();

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { AppError } from '../../errors.ts';
 
 /** A field as it is asked for on the command line: `number:text:unique`, `totalCents:money`, `note?:text`. */
 export interface Field {
@@ -20,18 +21,18 @@ const kinds = {
   text: {
     zod: 'z.string().trim().min(1).max(200)',
     column: (name) => `table.text('${name}')`,
-    sample: (mark) => `\`text ${mark}\``,
+    sample: (mark) => (/^\d+$/.test(mark) ? `'text ${mark}'` : `\`text \${${mark}}\``),
   },
   integer: {
     zod: 'z.int().min(0).max(1_000_000_000)',
     column: (name) => `table.integer('${name}')`,
-    sample: () => '7',
+    sample: (mark) => mark,
   },
   /** Minor units. */
   money: {
     zod: 'z.int().min(0).max(1_000_000_000_000)',
     column: (name) => `table.bigInteger('${name}')`,
-    sample: () => '990',
+    sample: (mark) => mark,
   },
   time: {
     zod: 'z.iso.datetime({ offset: true })',
@@ -71,5 +72,21 @@ export const zodOf = ({ kind, nullable }: Field) => `${kinds[kind].zod}${nullabl
 export const columnOf = ({ name, kind, nullable }: Field) =>
   `${kinds[kind].column(snake(name))}${nullable ? '' : '.notNullable()'};`;
 
-/** @param mark an expression that tells rows apart, for texts */
+/** @param mark a number, or an expression of one, that tells rows apart */
 export const sampleOf = ({ kind }: Field, mark: string) => kinds[kind].sample(mark);
+
+/** One that several rows may have alike, which tests change. @throws AppError invalid_input */
+export const changeable = (fields: readonly Field[]) =>
+  need(
+    fields.find(({ unique }) => !unique),
+    'that is not unique',
+  );
+
+/** One by which tests tell rows apart. @throws AppError invalid_input */
+export const telling = (fields: readonly Field[]) =>
+  need(fields.find(({ unique }) => unique) ?? fields.find(({ kind }) => kind !== 'time'), 'that is no time');
+
+function need(field: Field | undefined, words: string): Field {
+  if (field === undefined) throw new AppError('invalid_input', `One field at least is needed ${words}.`);
+  return field;
+}

@@ -1,4 +1,4 @@
-import { columnOf, type Field, sampleOf, snake, zodOf } from './fields.ts';
+import { changeable, columnOf, type Field, sampleOf, snake, zodOf } from './fields.ts';
 import type { Names } from './names.ts';
 
 /** The files of a resource, by path. Formatted as the formatter would. */
@@ -24,7 +24,7 @@ const example = (fields: readonly Field[], mark: string) =>
 function schemaText({ path, one, One, Many, words }: Names, fields: readonly Field[]): string {
   const optional = fields.filter(({ nullable }) => nullable);
   const article = /^[aeiou]/.test(words) ? 'an' : 'a';
-  const [first] = fields;
+  const first = changeable(fields);
   return `import { z } from 'zod';
 import { defineResource } from '../../http/resource.ts';
 
@@ -47,13 +47,13 @@ ${
     about: 'The ${words}s of a tenant.',
     examples: {
       create: { ${example(fields, '1').join(', ')} },
-      patch: { ${first === undefined ? '' : `${first.name}: ${sampleOf(first, '2')}`} },
+      patch: { ${first.name}: ${sampleOf(first, '999')} },
     },
   },
 });
 
 export type ${One}View = z.output<typeof ${one}.view>;
-`.replace(/`text (\d)`/g, "'text $1'");
+`;
 }
 
 function repositoryText({ table, one, many, One, words }: Names, fields: readonly Field[]): string {
@@ -126,8 +126,8 @@ export async function down(knex: Knex): Promise<void> {
 }
 
 function testText({ path, words }: Names, fields: readonly Field[]): string {
-  const [first] = fields;
-  const change = first === undefined ? '' : `${first.name}: ${sampleOf(first, '2')}`;
+  const first = changeable(fields);
+  const change = `${first.name}: ${sampleOf(first, '999')}`;
   return `import { beforeAll, describe, expect, it } from '@jest/globals';
 import { useDatabase } from '../support/database.ts';
 import { expectProblem } from '../support/problem.ts';
@@ -141,7 +141,7 @@ describe.each(['shared', 'schema'] as const)('${path} of a tenant with isolation
   beforeAll(async () => {
     tenant = await service.onboard(\`${path}-\${isolation}\`, isolation);
   });
-  const body = (mark: number) => ({ ${example(fields, `\${mark}`).join(', ')} });
+  const body = (mark: number) => ({ ${example(fields, 'mark').join(', ')} });
 
   it('are created, read, listed, changed, deleted and restored', async () => {
     const created = await tenant.client.post('/v1/${path}').send(body(1)).expect(201);
@@ -163,5 +163,5 @@ describe.each(['shared', 'schema'] as const)('${path} of a tenant with isolation
     expectProblem(answer, 400, 'invalid_input', ['/nonsense']);
   });
 });
-`.replace(/`text (\d)`/g, "'text $1'");
+`;
 }

@@ -1,4 +1,4 @@
-import { type Field, sampleOf } from './fields.ts';
+import { changeable, type Field, sampleOf, telling } from './fields.ts';
 import type { Names } from './names.ts';
 
 /** A line of a file that is there, and what is put before it. */
@@ -12,11 +12,9 @@ export interface Place {
 export function placesOf({ path, table, one, many, One }: Names, fields: readonly Field[]): Place[] {
   const from = `'./features/${path}`;
   const inTests = `'../../src/features/${path}`;
-  const values = fields.map((field) => `${field.name}: ${sampleOf(field, `\${mark}`)}`);
-  const [first] = fields;
-  if (first === undefined) throw new Error('A resource has at least one field');
-  const marked = fields.find(({ unique }) => unique) ?? fields.find(({ kind }) => kind === 'text');
-  const change = `{ ${first.name}: ${sampleOf(first, '2').replaceAll('`', "'")} }`;
+  const values = fields.map((field) => `${field.name}: ${sampleOf(field, 'mark')}`);
+  const first = changeable(fields);
+  const change = `{ ${first.name}: ${sampleOf(first, '999')} }`;
   return [
     {
       file: 'src/build.ts',
@@ -49,7 +47,7 @@ export function placesOf({ path, table, one, many, One }: Names, fields: readonl
       before: `  // Written with every change of the others`,
       text: `  ${table}: row(${many}, {
     values: (mark) => ({ ${values.join(', ')} }),
-    marked: '${marked?.name ?? first.name}',
+    marked: '${telling(fields).name}',
     change: ${change},
   }),
 `,

@@ -136,15 +136,19 @@ export function recordSql(
 ): string {
   const at = escapeLiteral(schema);
   const steps = scripts.map(({ step }) => escapeLiteral(step));
-  const rows = scripts.map(({ checksum }, index) => `(${steps[index]}, ${escapeLiteral(checksum)})`);
+  const rows = scripts.map(
+    ({ checksum }, index) => `(${steps[index]}, ${escapeLiteral(checksum)}, ${index})`,
+  );
+  // A join keeps no order, and the ledger is read in that of time.
+  const appliedAt = `statement_timestamp() + place * interval '1 microsecond'`;
   const needs = steps.findLast((_step, index) => scripts[index]?.contract === true) ?? 'null';
   const of = run === undefined ? 'null::uuid, null::int' : `${escapeLiteral(run.id)}::uuid, ${run.wave}`;
   return `
     insert into control.migration_ledger
       (schema_name, migration, duration_ms, checksum, run, wave, attempts, build, applied_at)
     select ${at}, step, ${tookMs}, checksum, ${of}, ${run?.attempts ?? 1} + coalesce(f.attempts, 0),
-      ${escapeLiteral(build)}, clock_timestamp()
-    from (values ${rows.join(', ')}) as s (step, checksum)
+      ${escapeLiteral(build)}, ${appliedAt}
+    from (values ${rows.join(', ')}) as s (step, checksum, place)
       left join control.migration_failures f on f.schema_name = ${at} and f.migration = s.step;
     delete from control.migration_failures where schema_name = ${at} and migration in (${steps.join(', ')});
     insert into control.schema_versions (schema_name, version, needs)

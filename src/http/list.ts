@@ -67,9 +67,8 @@ export function createLists(key: KeyObject): Lists {
       const counted =
         query.count &&
         (await source.count(where, { filter, deleted, estimated: query.count === 'estimated' }));
-      const seen = freshness?.seen() ?? '';
       const link = (way: Cursor['way'], at: RowPosition | undefined) =>
-        at === undefined ? null : cursors.encode(binding, { ...at, way, seen });
+        at === undefined ? null : cursors.encode(binding, { ...at, way, seen: freshness?.seen() ?? '' });
       const next = link('after', page.next);
       const prev = 'prev' in page ? link('before', page.prev) : undefined;
       const links = [...linkTo(req, 'next', next), ...linkTo(req, 'prev', prev)];

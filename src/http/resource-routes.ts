@@ -61,6 +61,9 @@ export function createResourceRoutes<View extends Shown, Create, Patch>(
     requireMay(scope.actor, readAction, name);
     return scope;
   };
+  /** Most ask for all of it, and there is nothing to parse. */
+  const queryOf = (req: Request): OneQuery =>
+    req.originalUrl.includes('?') ? parseQuery(oneSchema, req) : {};
   const mayShowDeleted = (scope: TenantScope) => () => requireMay(scope.actor, 'read-deleted', name);
   const show = (res: Response, status: number, row: View) => {
     setEtag(res, row, all);
@@ -95,7 +98,7 @@ export function createResourceRoutes<View extends Shown, Create, Patch>(
     async get(req, res) {
       const scope = readingScope(req);
       const id = parseId(req);
-      const { fields, deleted } = parseQuery(oneSchema, req) as OneQuery;
+      const { fields, deleted } = queryOf(req);
       if (deleted !== undefined) mayShowDeleted(scope)();
       const row = await service.get(scope, id, deleted === undefined ? undefined : { deleted });
       setEtag(res, row, fields === undefined ? all : representation(fields));

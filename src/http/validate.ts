@@ -37,7 +37,7 @@ export function refuseBody(req: Request): void {
 
 /** For requests that take no parameters. @throws AppError invalid_input with the parameters' names */
 export function refuseQuery(req: Request): void {
-  parseQuery(noParameters, req);
+  if (req.originalUrl.includes('?')) parseQuery(noParameters, req);
 }
 
 /** Unknown and repeated parameters are refused. @throws AppError invalid_input with the parameters' names */

@@ -155,8 +155,16 @@ export function shownOf({ view, list }: { view: z.ZodObject; list: ListRules }):
   const known = shown.get(view);
   if (known !== undefined) return known;
   const deletion = {
-    deletedAt: z.iso.datetime().optional().meta({ description: 'When it was deleted. With `deleted`.' }),
-    deletionId: z.guid().optional().meta({ description: 'With which others. With `deleted`.' }),
+    deletedAt: z.iso
+      .datetime()
+      .nullable()
+      .optional()
+      .meta({ description: 'When it was deleted, or null; only with `deleted`.' }),
+    deletionId: z
+      .guid()
+      .nullable()
+      .optional()
+      .meta({ description: 'With which others, or null; only with `deleted`.' }),
   };
   const schema = z.strictObject({ ...view.shape, ...deletion }).meta({ id: view.meta()?.id });
   shown.set(view, schema);

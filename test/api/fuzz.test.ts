@@ -1,0 +1,138 @@
+import { beforeAll, describe, expect, it, jest } from '@jest/globals';
+import express from 'express';
+import type { OpenApi } from '../fuzz/document.ts';
+import { fuzz, type Outcome, report } from '../fuzz/run.ts';
+import { type Send, sender } from '../fuzz/send.ts';
+import { type Inhabitant, settle } from '../fuzz/world.ts';
+import { useDatabase } from '../support/database.ts';
+import { onPort } from '../support/http.ts';
+import { password, useTenantry } from '../support/tenantry.ts';
+
+/** `npm run fuzz` sets these; docs/testing.md tells of it. */
+const requests = Number(process.env['FUZZ_REQUESTS'] ?? 1500);
+const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1_000_000);
+const only = new RegExp(process.env['FUZZ_ONLY'] ?? '.');
+const whole = only.source === '.';
+jest.setTimeout(60_000 + requests * 100);
+
+const database = useDatabase();
+// A thousand wrong passwords are no attack here.
+const service = useTenantry(database, {
+  env: { LOGIN_FAILURES_PER_ACCOUNT: '1000000', LOGIN_FAILURES_PER_ADDRESS: '1000000' },
+});
+
+let document: OpenApi;
+let world: Inhabitant[];
+beforeAll(async () => {
+  document = (await service.api().get('/openapi.json').expect(200)).body as OpenApi;
+  world = await settle(service);
+});
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const fuzzOver = (send: Send, more: { requests: number; seed: number; only?: RegExp }): Promise<Outcome> =>
+  fuzz({ service, document, world, send, ...more });
+
+async function fuzzApp(
+  app: express.Express,
+  more: { requests: number; seed: number; only?: RegExp },
+  wrap = (send: Send) => send,
+) {
+  return onPort(app, async (baseUrl) => {
+    const { send, close } = sender(baseUrl);
+    try {
+      return await fuzzOver(wrap(send), more);
+    } finally {
+      close();
+    }
+  });
+}
+
+describe('whatever is sent to the tenant API', () => {
+  let outcome: Outcome;
+  beforeAll(async () => {
+    say(`fuzz: ${requests} requests; again by npm run fuzz -- --requests ${requests} --seed ${seed}`);
+    outcome = await fuzzApp(service.tenantry.tenantApp, { requests, seed, only });
+    if (outcome.violations.length > 0 || process.env['FUZZ_REQUESTS'] !== undefined) say(report(outcome));
+  });
+
+  it('is answered as the description says, with no fault of ours, and with nothing of another tenant', () => {
+    expect(outcome.violations).toEqual([]);
+  });
+
+  (whole ? it : it.skip)('gets through to every operation', () => {
+    const never = [...outcome.statuses].filter(
+      ([, counts]) => ![...counts.keys()].some((status) => status < 400),
+    );
+    expect(never.map(([id]) => id)).toEqual([]);
+  });
+});
+
+describe('the fuzzer sees', () => {
+  const few = { requests: 60, seed: 1, only: /^getProduct$/ };
+  const texts = ({ violations }: Outcome) => violations.map(({ text }) => text);
+  const changed =
+    (change: (answer: Awaited<ReturnType<Send>>) => object) =>
+    (send: Send): Send =>
+    async (sent) => {
+      const answer = await send(sent);
+      return answer.status === 200 ? { ...answer, ...change(answer) } : answer;
+    };
+
+  it.each([
+    ['a status that is not declared', () => ({ status: 202 }), /^202 is not declared/],
+    ['a fault of ours', () => ({ status: 503 }), /^503: /],
+    [
+      'a field too many',
+      ({ text }) => ({ text: text.replace('{', '{"x":1,') }),
+      /not as declared: \/ must NOT have additional/,
+    ],
+    [
+      'a field of another type',
+      ({ text }) => ({ text: text.replace(/"stock":\d+/, '"stock":"1"') }),
+      /\/stock must be integer/,
+    ],
+    [
+      'a type of body that is not declared',
+      ({ headers }) => ({ headers: { ...headers, 'content-type': 'text/plain' } }),
+      /is text\/plain/,
+    ],
+    ['a header that is missing', ({ headers: { etag: _, ...headers } }) => ({ headers }), /has no etag/],
+    [
+      'a header that is not declared',
+      ({ headers }) => ({ headers: { ...headers, 'x-served-for': 'me' } }),
+      /x-served-for, which is not declared/,
+    ],
+    [
+      'a header of another form',
+      ({ headers }) => ({ headers: { ...headers, 'server-timing': 'soon' } }),
+      /a server-timing that is not as declared/,
+    ],
+  ] satisfies [string, (answer: Awaited<ReturnType<Send>>) => object, RegExp][])(
+    '%s',
+    async (_, change, expected) => {
+      const found = texts(await fuzzApp(service.tenantry.tenantApp, few, changed(change)));
+      expect(found).toContainEqual(expect.stringMatching(expected));
+    },
+  );
+
+  it('a row of another tenant, by its marker and by its id', async () => {
+    const victim = world[1];
+    const stolen = await (await service.login('fuzz-1', 'owner@fuzz-1.test', password))
+      .get(`/v1/products/${victim?.ids.own['products']?.[0]}`)
+      .expect(200);
+    const leaking = express();
+    leaking.get('/v1/products/:id', (_req, res, next) => {
+      const json = res.end.bind(res);
+      res.end = ((text: string) =>
+        json(res.statusCode === 200 ? String(stolen?.text) : text)) as typeof res.end;
+      res.setHeader('X-Leak', '1');
+      next();
+    });
+    leaking.use(service.tenantry.tenantApp);
+    const found = texts(await fuzzApp(leaking, few));
+    expect(found).toContainEqual(expect.stringContaining(`another tenant's ${victim?.marker}`));
+    expect(found).toContainEqual(
+      expect.stringContaining(`another tenant's ${victim?.ids.own['products']?.[0]}`),
+    );
+  });
+});

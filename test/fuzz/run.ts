@@ -1,0 +1,185 @@
+import fc from 'fast-check';
+import { password, type TestTenantry } from '../support/tenantry.ts';
+import { resourceOfPath } from './arbitrary.ts';
+import { type OpenApi, type Operation, operationsOf } from './document.ts';
+import { createOracle } from './oracle.ts';
+import { type Request, requestsOf } from './requests.ts';
+import type { Answer, Send, Sent } from './send.ts';
+import { type Inhabitant, meant } from './world.ts';
+
+/** Sends what no client should, and what every client does, and holds each answer to the document. */
+export interface Fuzz {
+  service: TestTenantry;
+  document: OpenApi;
+  world: Inhabitant[];
+  send: Send;
+  requests: number;
+  seed: number;
+  /** Of the operations' ids. Default: all. */
+  only?: RegExp;
+}
+
+export interface Outcome {
+  /** Of each kind the first one. */
+  violations: Violation[];
+  /** By operation, how often each status came. */
+  statuses: Map<string, Map<number, number>>;
+}
+
+export interface Violation {
+  operation: string;
+  text: string;
+  /** Which request it was: `requests` of this and more come to it again. */
+  index: number;
+  sent: Sent;
+  times: number;
+}
+
+export async function fuzz({
+  service,
+  document,
+  world,
+  send,
+  requests,
+  seed,
+  only = /./,
+}: Fuzz): Promise<Outcome> {
+  const operations = operationsOf(document).filter(({ id }) => only.test(id));
+  const examine = createOracle(document);
+  const statuses: Outcome['statuses'] = new Map(operations.map(({ id }) => [id, new Map<number, number>()]));
+  const violations = new Map<string, Violation>();
+  const arbitrary = requestsOf(document, operations, world.length);
+
+  for (const [index, request] of fc.sample(arbitrary, { seed, numRuns: requests }).entries()) {
+    const { operation, tenant } = request;
+    const sent = wire(world, request);
+    const answer = await send(sent);
+    const counts = statuses.get(operation.id);
+    counts?.set(answer.status, (counts.get(answer.status) ?? 0) + 1);
+    for (const text of examine(operation, sent, answer, secretsFor(world, request))) {
+      const kind = `${operation.id} ${text.replaceAll(/"[^"]*"|\/\d+/g, '')}`;
+      const known = violations.get(kind);
+      if (known === undefined) violations.set(kind, { operation: operation.id, text, index, sent, times: 1 });
+      else known.times += 1;
+    }
+    learn(world, tenant, operation, sent, answer);
+    if (answer.status === 401 && request.as !== 'none' && request.as !== 'junk')
+      await renew(service, world[tenant]);
+  }
+  return { violations: [...violations.values()], statuses };
+}
+
+/** What must not come: markers of all others, and ids of theirs. A stranger may see nothing of anybody. */
+function secretsFor(world: readonly Inhabitant[], { tenant, operation }: Request): string[] {
+  const others = world.filter((_, index) => operation.open || index !== tenant);
+  return others.flatMap(({ marker, ids }) => [
+    marker,
+    ...[...Object.values(ids.own), ...Object.values(ids.deleted)].flatMap((each) => each.slice(0, 5)),
+  ]);
+}
+
+function wire(world: readonly Inhabitant[], request: Request): Sent {
+  const { operation, tenant, as, path, query, raw, headers, type, body } = request;
+  const real = (text: string) => meant(world, tenant, text);
+  const address = operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => real(path[name] ?? ''));
+  const pairs = Object.entries(query).map(([name, value]) => `${encoded(name)}=${queryValue(value, real)}`);
+  const search = [...pairs, ...(raw === undefined ? [] : [raw])].join('&');
+  const credential = as === 'none' ? undefined : world[tenant]?.credentials[as];
+  return {
+    method: operation.method,
+    target: search === '' ? address : `${address}?${search}`,
+    headers: {
+      ...Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, real(value)])),
+      ...(operation.open || credential === undefined ? {} : { Authorization: `Bearer ${credential}` }),
+      ...(type === undefined ? {} : { 'Content-Type': type }),
+      ...(type === undefined && body !== undefined && 'text' in body
+        ? { 'Content-Type': 'application/json' }
+        : {}),
+    },
+    body:
+      body === undefined ? undefined : 'text' in body ? body.text : JSON.stringify(withReal(body.json, real)),
+  };
+}
+
+function queryValue(value: unknown, real: (text: string) => string): string {
+  const texts = (Array.isArray(value) ? value : [value]).map((each) =>
+    typeof each === 'string' ? real(each) : String(each),
+  );
+  // A comma in a value of several is written apart from those between them.
+  return encoded(
+    Array.isArray(value) ? texts.map((each) => each.replaceAll(',', '\\,')).join() : (texts[0] ?? ''),
+  );
+}
+
+const encoded = (text: string): string => encodeURIComponent(text.toWellFormed());
+
+function withReal(json: unknown, real: (text: string) => string): unknown {
+  if (typeof json === 'string') return real(json);
+  if (Array.isArray(json)) return json.map((each) => withReal(each, real));
+  if (typeof json !== 'object' || json === null) return json;
+  // Not assigned: a key may be __proto__.
+  return Object.fromEntries(Object.entries(json).map(([key, each]) => [key, withReal(each, real)]));
+}
+
+const most = 200;
+
+function learn(
+  world: readonly Inhabitant[],
+  tenant: number,
+  { method, path }: Operation,
+  sent: Sent,
+  answer: Answer,
+) {
+  const own = world[tenant];
+  if (own === undefined || answer.status >= 300) return;
+  const { etag, 'consistency-token': token } = answer.headers;
+  if (etag !== undefined && path.includes('{id}')) own.etags = [etag];
+  if (token !== undefined) own.tokens = [token];
+  const resource = resourceOfPath(path);
+  const ids = own.ids.own[resource] ?? [];
+  const body = answer.text.startsWith('{') ? (JSON.parse(answer.text) as Record<string, unknown>) : {};
+  if (answer.status === 201 && ids.length < most) ids.push(String(body['id']));
+  if (method === 'DELETE') {
+    const gone = sent.target.split('/')[3] ?? '';
+    own.ids.deleted[resource]?.push(gone);
+    if (ids.length > 2) own.ids.own[resource] = ids.filter((id) => id !== gone);
+  }
+  const { next } = (body['page'] ?? {}) as { next?: string | null };
+  if (typeof next === 'string') own.cursors = [...own.cursors.slice(-50), next];
+  const refresh = body['refreshToken'];
+  if (typeof refresh === 'string') {
+    world.find((each) => refresh.includes(each.tenant.id))?.refreshTokens.push(refresh);
+  }
+}
+
+/** What was sent may have ended its own session. */
+async function renew(service: TestTenantry, inhabitant: Inhabitant | undefined): Promise<void> {
+  if (inhabitant === undefined) return;
+  const { tenant, credentials } = inhabitant;
+  const { body, status } = await service
+    .api()
+    .post('/v1/auth/login')
+    .set('X-Tenant-ID', tenant.slug)
+    .send({ email: tenant.ownerEmail, password });
+  if (status !== 200) throw new Error(`The owner of ${tenant.slug} cannot log in any more: ${status}`);
+  credentials.owner = (body as { accessToken: string }).accessToken;
+  inhabitant.refreshTokens.push((body as { refreshToken: string }).refreshToken);
+}
+
+export function report({ violations, statuses }: Outcome): string {
+  const counted = [...statuses].map(
+    ([id, counts]) =>
+      `  ${id}: ${[...counts]
+        .toSorted()
+        .map(([status, times]) => `${status}×${times}`)
+        .join(' ')}`,
+  );
+  const found = violations.map(
+    ({ operation, text, index, sent, times }) =>
+      `VIOLATION of ${operation}, ${times} times, first by request ${index}: ${text}\n` +
+      `    ${sent.method} ${sent.target.slice(0, 400)} ${JSON.stringify(sent.headers)
+        .replaceAll(/Bearer [^"]+/g, 'Bearer …')
+        .slice(0, 600)} ${sent.body?.slice(0, 600) ?? ''}`,
+  );
+  return [...counted, ...found].join('\n');
+}

@@ -61,9 +61,10 @@ export function shapeOf<Row>({
 const keptConditions = 2;
 const signs = { eq: '=', ne: 'is distinct from', lt: '<', lte: '<=', gt: '>', gte: '>=' } as const;
 
-function equal({ column }: Fields, field: string, value: unknown): Part {
+function equal({ column, type }: Fields, field: string, value: unknown): Part {
   if (value === null) return nothing(`${column(field)} is null`);
-  return { text: `${column(field)} = ?`, values: [value] };
+  const cast = type(field) === 'integer' ? `::${comparable('integer')}` : '';
+  return { text: `${column(field)} = ?${cast}`, values: [value] };
 }
 
 function conditionPart<Row>(fields: Fields, { field, operator, value }: Condition<Row>): Part {

@@ -56,6 +56,7 @@ describe('filter[field][operator]', () => {
     ['filter[stock][in]=1,3,99', ({ stock }) => stock === 1 || stock === 3],
     ['filter[stock][lt]=999999999999', () => true],
     ['filter[stock][gt]=-999999999999', () => true],
+    ['filter[stock]=999999999999', () => false],
     ['filter[stock][in]=999999999999', () => false],
     ['filter[priceCents][gte]=9000', ({ priceCents }) => priceCents >= 9000],
     ['filter[name][prefix]=Even', ({ name }) => name.startsWith('Even')],

@@ -15,6 +15,8 @@ export const idOf = (resource: string, weights: Record<Whose, number>): fc.Arbit
       fc.nat({ max: 50 }),
     )
     .map(([whose, index]) => `@${whose}:${resource}:${index}`);
+/** Texts by which a row says whose it is, whoever changed it last. */
+const marked = new Set(['name', 'sku', 'description']);
 const mostlyOwn = { own: 20, foreign: 2, deleted: 1, unknown: 1 };
 
 /** Whose id a field holds, by its name. */
@@ -86,9 +88,10 @@ function texts(
   if (pattern !== undefined) return fc.stringMatching(new RegExp(pattern));
   const most = Math.min(maxLength, minLength + 60);
   // Letters of all kinds but those that cannot be stored: these are hostile.
-  return fc
+  const text = fc
     .string({ unit: 'grapheme', minLength, maxLength: most })
-    .map((text) =>
-      text.trim().length >= minLength && text.length <= maxLength ? text : 'x'.repeat(minLength),
+    .map((each) =>
+      each.trim().length >= minLength && each.length <= maxLength ? each : 'x'.repeat(minLength),
     );
+  return marked.has(name) ? text.map((each) => `@marker ${each}`.slice(0, maxLength)) : text;
 }

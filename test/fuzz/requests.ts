@@ -6,6 +6,8 @@ import { hostileHeader, hostileJson, hostileRaw, hostileText, wrongValue } from 
 /** A request before it is sent: ids and credentials stand for those that the world will have then. */
 export interface Request {
   operation: Operation;
+  /** Whether all of it is as the document says. */
+  valid: boolean;
   /** Who sends it: a tenant, and as what. */
   tenant: number;
   as: Credential;
@@ -48,6 +50,7 @@ function requestOf(
   const body = first === undefined ? fc.constant(undefined) : bodyOf(document, operation, mood);
   return fc.record({
     operation: fc.constant(operation),
+    valid: fc.constant(mood === 'valid'),
     tenant: fc.nat({ max: tenants - 1 }),
     as: fc.oneof(
       { weight: 12, arbitrary: fc.constant<Credential>('owner') },
@@ -143,7 +146,7 @@ function headersOf(parameters: readonly Parameter[], mood: Mood): fc.Arbitrary<R
     'If-Match': fc.constantFrom('@etag', '*', '"1.abcdef"'),
     'If-None-Match': fc.constantFrom('@etag', '*', 'W/"1.abcdef"'),
     'Consistency-Token': fc.constant('@token'),
-    'Read-Consistency': fc.constantFrom('strong', 'session', 'any', 'bounded; ms=500'),
+    'Read-Consistency': fc.constantFrom('session', 'any', 'bounded; ms=500'),
     'Idempotency-Key': fc.nat({ max: 200 }).map((key) => `key-${key}`),
   };
   const entries = parameters.map(({ name, required = false }) => {

@@ -56,7 +56,8 @@ export async function fuzz({
     const answer = await send(sent);
     const counts = statuses.get(operation.id);
     counts?.set(answer.status, (counts.get(answer.status) ?? 0) + 1);
-    for (const text of examine(operation, sent, answer, secretsFor(world, request))) {
+    const faults = examine(operation, sent, answer, secretsFor(world, request));
+    for (const text of [...faults, ...(request.valid ? refusals(answer) : [])]) {
       const kind = `${operation.id} ${text.replaceAll(/"[^"]*"|\/\d+/g, '')}`;
       const known = violations.get(kind);
       if (known === undefined) violations.set(kind, { operation: operation.id, text, index, sent, times: 1 });
@@ -69,12 +70,33 @@ export async function fuzz({
   return { violations: [...violations.values()], statuses };
 }
 
+/** No schema can tell these: whose a cursor is, how many bytes a password has, whether a time is over. */
+const beyondSchemas =
+  /^(cursor invalid_cursor|Consistency-Token invalid_token|\/(new)?[pP]assword too_long|\/expiresAt too_small|.* custom)$/;
+
+/** What is as the document says is not refused for its form. */
+function refusals({ status, text }: Answer): string[] {
+  if (![400, 413, 415].includes(status)) return [];
+  const { detail, errors } = JSON.parse(text) as {
+    detail: string;
+    errors: { pointer: string; code: string }[];
+  };
+  if (errors.length > 0 && errors.every(({ pointer, code }) => beyondSchemas.test(`${pointer} ${code}`)))
+    return [];
+  return [
+    `${status}, though it is as described: ${detail} ${errors.map(({ pointer, code }) => `${pointer} ${code}`).join()}`,
+  ];
+}
+
 /** What must not come: markers of all others, and ids of theirs. A stranger may see nothing of anybody. */
 function secretsFor(world: readonly Inhabitant[], { tenant, operation }: Request): string[] {
   const others = world.filter((_, index) => operation.open || index !== tenant);
   return others.flatMap(({ marker, ids }) => [
     marker,
-    ...[...Object.values(ids.own), ...Object.values(ids.deleted)].flatMap((each) => each.slice(0, 5)),
+    ...[...Object.values(ids.own), ...Object.values(ids.deleted)].flatMap((each) => [
+      ...each.slice(0, 5),
+      ...each.slice(-5),
+    ]),
   ]);
 }
 

@@ -99,6 +99,7 @@ export function meant(world: readonly Inhabitant[], self: number, text: string):
   if (whose === 'foreign')
     return pick(world.flatMap((each) => (each === own ? [] : (each.ids.own[resource] ?? []))));
   if (whose === 'unknown') return unknown;
+  if (text.startsWith('@marker')) return text.replace('@marker', own.marker);
   if (text.startsWith('@cursor:')) {
     return own.cursors[Number(text.slice('@cursor:'.length)) % Math.max(1, own.cursors.length)] ?? 'none';
   }

@@ -5,6 +5,13 @@ import { user } from '../users/schema.ts';
 import { changePasswordSchema, loginSchema, logoutSchema, refreshSchema, tokenView } from './schema.ts';
 
 const tag = 'Sessions';
+/** These routes offer more than others. */
+const readConsistency = {
+  in: 'header',
+  name: 'Read-Consistency',
+  description: 'How fresh reads must be: `strong`, as without it, or less.',
+  schema: { type: 'string', pattern: String.raw`^(strong|session|any|bounded; ms=\d{1,7})$` },
+} as const;
 const refreshToken = 'rt_0198f2f2-7c3a-7e55-8a57-3f5d3c1d9a10_p6yWmcZl0d3vB1uGxkq2nO4sT7eH9aJfRtCbLwVyIiE';
 const tokens = {
   schema: tokenView.meta({ id: 'Tokens' }),
@@ -58,6 +65,7 @@ export const meOperations = (): Operations => ({
     tag,
     id: 'getMe',
     summary: 'The user who asks',
+    parameters: [readConsistency],
     answers: [
       {
         status: 200,
@@ -72,6 +80,7 @@ export const meOperations = (): Operations => ({
     id: 'changePassword',
     summary: 'Change the own password',
     description: 'Ends all other sessions of the user.',
+    parameters: [readConsistency],
     headers: ['Idempotency-Key'],
     body: {
       schema: changePasswordSchema.meta({ id: 'PasswordChange' }),

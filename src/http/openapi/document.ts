@@ -101,7 +101,9 @@ function operationObject(path: string, operation: Operation): ZodOpenApiOperatio
     parameters: [
       ...pathParameters(path),
       ...parameters,
-      ...sent.map((name) => ({ $ref: `#/components/parameters/${name}` })),
+      ...sent
+        .filter((name) => !parameters.some((own) => own.name === name))
+        .map((name) => ({ $ref: `#/components/parameters/${name}` })),
     ],
     ...(body === undefined
       ? {}

@@ -41,9 +41,9 @@ export const requestHeaders = {
     visible,
   ),
   'Read-Consistency': given(
-    'How fresh reads must be; `session` without it. A route refuses more than it offers.',
+    'How fresh reads must be: `session`, as without it, or less.',
     'bounded; ms=500',
-    '^(strong|session|any|bounded; ms=\\d{1,7})$',
+    '^(session|any|bounded; ms=\\d{1,7})$',
   ),
   'Idempotency-Key': given(
     'Sent again with the same key, by the same actor to the same route within a day, the request has one effect and one answer.',

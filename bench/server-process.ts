@@ -9,6 +9,8 @@ export interface ServerProcess {
   url: string;
   /** Processor time it has used so far, milliseconds; undefined where /proc does not tell. */
   cpuMs(): Promise<number | undefined>;
+  /** The most memory it has had resident, bytes; undefined where /proc does not tell. */
+  peakBytes(): Promise<number | undefined>;
   /** Asks it to end, and waits. May be called twice. */
   stop(): Promise<void>;
 }
@@ -57,7 +59,7 @@ export async function startServer(options: ServerProgram): Promise<ServerProcess
     }
     await sleep(50);
   }
-  return { url, cpuMs: () => cpuMsOf(child.pid), stop };
+  return { url, cpuMs: () => cpuMsOf(child.pid), peakBytes: () => peakBytesOf(child.pid), stop };
 }
 
 /** Opponents know no such route; a 404 shows that they listen. */
@@ -90,4 +92,14 @@ export async function freePort(): Promise<number> {
   server.close();
   await once(server, 'close');
   return port;
+}
+
+async function peakBytesOf(pid: number | undefined): Promise<number | undefined> {
+  try {
+    const status = await readFile(`/proc/${pid}/status`, 'utf8');
+    const kib = /^VmHWM:\s+(\d+) kB/m.exec(status)?.[1];
+    return kib === undefined ? undefined : Number(kib) * 1024;
+  } catch {
+    return undefined;
+  }
 }

@@ -39,6 +39,7 @@ export const errorTable = {
   expectation_failed: { status: 417, title: 'The expectation cannot be met' },
   export_refused: { status: 422, title: 'The export cannot be imported' },
   idempotency_key_reused: { status: 422, title: 'The key belongs to another request' },
+  too_many_matched: { status: 422, title: 'The filters leave too many' },
   unprocessable: { status: 422, title: 'The values cannot be stored together' },
   rate_limited: { status: 429, title: 'There were too many requests' },
   headers_too_large: { status: 431, title: 'The headers are too large' },

@@ -252,7 +252,7 @@ const owners: { spelling: RegExp; only: RegExp; why: string }[] = [
   },
   {
     spelling: /\b(tenant_id|deleted_at)\b/,
-    only: /^(src\/db\/(table|table-reading|selecting|tenant-rows|scope|audit|numbers|capacity|once)\.ts|src\/control\/(isolation-rules|tenants\/(purge|retention)\/tables|tenants\/move\/rows|migrations\/(backfill|lint\/tenancy))\.ts|migrations\/.*)$/,
+    only: /^(src\/db\/(table|table-reading|table-bulk|selecting|tenant-rows|scope|audit|numbers|capacity|once)\.ts|src\/control\/(isolation-rules|tenants\/(purge|retention)\/tables|tenants\/move\/rows|migrations\/(backfill|lint\/tenancy))\.ts|migrations\/.*)$/,
     why: 'no feature can forget what it does not spell',
   },
 ];

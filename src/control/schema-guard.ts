@@ -18,5 +18,7 @@ export function guardSchemas(db: Database, directory: Pick<Directory, 'isMigrati
     read: (scope, fn) => db.read(scope, fn).catch((error: unknown) => explain(scope, error)),
     write: (scope, fn) => db.write(scope, fn).catch((error: unknown) => explain(scope, error)),
     writeOne: (scope, fn) => db.writeOne(scope, fn).catch((error: unknown) => explain(scope, error)),
+    writeBulk: (scope, fn, options) =>
+      db.writeBulk(scope, fn, options).catch((error: unknown) => explain(scope, error)),
   };
 }

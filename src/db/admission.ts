@@ -69,6 +69,11 @@ export function accountOf({ tenant, actor }: TenantScope): string {
   return actor.kind === 'session' ? `${tenant.id} logins` : tenant.id;
 }
 
+/** What a tenant writes in bulk; what lasts as long as somebody sends, apart from that. */
+export function bulkAccountOf({ tenant }: TenantScope, { lasting = false }: { lasting?: boolean }): string {
+  return `${tenant.id} ${lasting ? 'streams' : 'bulk'}`;
+}
+
 /** Look-ups of the control plane: they may take the last connection, and nobody goes before them. */
 export const controlPlane = 'control';
 

@@ -61,6 +61,56 @@ export function auditedText(
        select ${result} from changed`;
 }
 
+/** A change of many rows, as the parts of one statement with `?` for values, of which the first is the tenant. */
+export interface AuditedBulk {
+  action: string;
+  resource: string;
+  leading?: string;
+  change: string;
+  /** Selects `before` and `after` of each event: see eventsOf(). */
+  events: string;
+  /** Selected at the end. */
+  result: string;
+}
+
+/** An event names no more rows than this, so that a page of events stays an answer that can be sent. */
+export const rowsPerEvent = 1000;
+
+/**
+ * The events of rows: their number and ids, and more.
+ *
+ * @param rows what has them, with their `id`
+ * @param before an aggregate over some of them; null where there is nothing to tell
+ * @param after an expression of jsonb that is added
+ */
+export function eventsOf(rows: string, before = 'null::jsonb', after = `'{}'::jsonb`): string {
+  return `select ${before} as before,
+      jsonb_build_object('count', count(*), 'ids', to_jsonb(array_agg(id))) || ${after} as after
+    from (select *, (row_number() over () - 1) / ${rowsPerEvent} as event from ${rows}) as numbered
+    group by event`;
+}
+
+/** The change and its events. The author's parameters come last. */
+export function auditedBulkText(
+  { action, resource, leading = '', change, events, result }: AuditedBulk,
+  toldPlatform: boolean,
+): string {
+  const author = authorFields.map((field, index) => `?::${authorTypes[index]} as ${field}`).join(', ');
+  const columns = `action, resource, ${authorFields.join(', ')}`;
+  const what = `'${action}', '${resource}', author.*`;
+  const platform = toldPlatform
+    ? `, known_to_platform as (
+         insert into control.audit_events (tenant, ${columns}) select $1::uuid, ${what} from events, author)`
+    : '';
+  return `with ${leading}changed as (${change}),
+       events as (${events}),
+       author as (select ${author}),
+       told as (
+         insert into audit_events (tenant_id, ${columns}, before, after)
+         select $1::uuid, ${what}, events.before, events.after from events, author)${platform}
+       ${result}`;
+}
+
 /**
  * Writes an event of its own. Without a tenant (`nobody`, for whom a login was tried) only the platform hears of it.
  *

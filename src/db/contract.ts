@@ -30,6 +30,18 @@ export interface Database {
    */
   writeOne<T>(scope: TenantScope, fn: (session: WriteSession) => Promise<T>): Promise<T>;
   /**
+   * As write, for a unit that writes very many rows. For admission it is on an account of its own, so that the other
+   * work of the tenant is not taken for long because of it.
+   *
+   * @throws AppError unavailable as well for a unit that lasts when the tenant has one under way, or all tenants together
+   *   hold a quarter of the connections with theirs
+   */
+  writeBulk<T>(
+    scope: TenantScope,
+    fn: (session: WriteSession) => Promise<T>,
+    options?: BulkOptions,
+  ): Promise<T>;
+  /**
    * A look-up of the control plane's public views, without a tenant: on the primary, or on any replica while the
    * primary is gone or has no connection left for us.
    *
@@ -53,6 +65,11 @@ export interface Database {
   /** @throws Error when the role could walk past row level security, or the primary cannot be reached */
   start(): Promise<void>;
   stop(): Promise<void>;
+}
+
+export interface BulkOptions {
+  /** What it writes comes from outside while it is under way, and cannot be had twice: it is never run again. Default false. */
+  lasting?: boolean;
 }
 
 export interface NodeFigures extends NodeDetail {

@@ -1,9 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { unavailable } from '../errors.ts';
+import { bulkAccountOf } from './admission.ts';
 import { createBudget } from './budget.ts';
 import { endedError, graceMs } from './cancel.ts';
 import { createSightingStore, type Sighting } from './consistency.ts';
-import type { Database, DatabaseOptions } from './contract.ts';
+import type { BulkOptions, Database, DatabaseOptions } from './contract.ts';
+import { type Course, translated } from './course.ts';
+import { createLastingUnits } from './lasting-units.ts';
 import { limits } from './limits.ts';
 import { createLookUp } from './look-up.ts';
 import { createMonitor } from './monitor.ts';
@@ -21,6 +24,8 @@ import {
   type Reason,
   type Role,
   explained,
+  overBudget,
+  requireNode,
   route,
 } from './router.ts';
 import type { TenantScope } from './scope.ts';
@@ -34,6 +39,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   const choose = options.route ?? route;
   const pools = createPools(urls, onIdleError, { max: options.poolMax, limits: limits.serving });
   const shares = createShares(pools, options);
+  const lastingUnits = createLastingUnits(options.poolMax);
   const spillover = createBudget({ perSecond: undefined, ...options.spillover, clock });
   const monitor = createMonitor({
     probes: createPools(urls, onIdleError, {
@@ -136,7 +142,8 @@ export function createDatabase(options: DatabaseOptions): Database {
       });
     };
     try {
-      return await shares.within(decision.id, scope, begin, isTrips);
+      const who = course.bulk === undefined ? scope : bulkAccountOf(scope, course.bulk);
+      return await shares.within(decision.id, who, begin, { shares: isTrips, lasts: course.bulk?.lasting });
     } finally {
       tellAcquired();
     }
@@ -222,6 +229,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     unit: Unit,
     scope: TenantScope,
     fn: (session: WriteSession) => Promise<T>,
+    bulk?: BulkOptions,
   ): Promise<T> {
     let sent = false;
     let committed: { position: Position | undefined } | undefined;
@@ -231,6 +239,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       try {
         const value = await run(scope, decision, unit, fn, {
           runs,
+          bulk,
           sending: () => {
             sent = true;
           },
@@ -247,12 +256,13 @@ export function createDatabase(options: DatabaseOptions): Database {
           await noteWrite(scope, committed?.position);
         }
         if (runs === maxRuns || remedy === 'none') throw error;
-        if (remedy === 'rerun') {
+        if (remedy === 'rerun' && bulk?.lasting !== true) {
           observer.retried?.(remedy);
           await drawApart(runs);
           continue;
         }
         if (remedy === 'node-lost') monitor.reportLost(decision.id);
+        if (bulk?.lasting === true) throw error;
         await monitor.refresh();
         // Run again only what was certainly not carried out, and only where there is another primary to try.
         const refused = remedy === 'not-primary' || !sent;
@@ -265,9 +275,16 @@ export function createDatabase(options: DatabaseOptions): Database {
   }
 
   /** What is done once is several statements, whatever it is without that. */
-  async function writeOnce<T>(unit: Unit, scope: TenantScope, fn: (session: WriteSession) => Promise<T>) {
+  async function writeOnce<T>(
+    unit: Unit,
+    scope: TenantScope,
+    fn: (session: WriteSession) => Promise<T>,
+    bulk?: BulkOptions,
+  ) {
     const { once } = scope;
-    return once === undefined ? write(unit, scope, fn) : write(writeUnit, scope, doneOnce(once, fn));
+    return once === undefined
+      ? write(unit, scope, fn, bulk)
+      : write(writeUnit, scope, doneOnce(once, fn), bulk);
   }
 
   /** Without a position something may have been written, and where is not known. */
@@ -290,6 +307,13 @@ export function createDatabase(options: DatabaseOptions): Database {
     read: (scope, fn) => timed(clock, observer, 'read', read(scope, fn)),
     write: (scope, fn) => timed(clock, observer, 'write', writeOnce(writeUnit, scope, fn)),
     writeOne: (scope, fn) => timed(clock, observer, 'write-one', writeOnce(writeOneUnit, scope, fn)),
+    writeBulk: (scope, fn, bulk = {}) =>
+      timed(
+        clock,
+        observer,
+        'write',
+        lastingUnits.within(scope, bulk, () => writeOnce(writeUnit, scope, fn, bulk)),
+      ),
     lookUp: createLookUp({ ...options, monitor, withLease: shares.withLease }),
     async ping() {
       const primary = monitor.views().find(({ role }) => role === 'primary');
@@ -316,20 +340,6 @@ export function createDatabase(options: DatabaseOptions): Database {
   };
 }
 
-/** One run of a unit of work. */
-interface Course extends Pick<UnitOptions, 'sending' | 'read' | 'committed'> {
-  /** From 1. */
-  runs: number;
-}
-
-async function translated<T>(fn: () => Promise<T>): Promise<T> {
-  try {
-    return await fn();
-  } catch (error) {
-    throw translateError(error);
-  }
-}
-
 /** A replica usually is a moment behind. After these it is asked again, and then the primary is. */
 const patienceMs = [2, 5, 10, 20];
 /** For how long after all patience was in vain. */
@@ -337,12 +347,3 @@ const soberMs = 25;
 
 /** Reasons for which the primary answers instead of a replica that has dropped out. */
 const spills: ReadonlySet<Reason> = new Set(['no-fresh-replica', 'replica-failed']);
-
-function overBudget(): Error {
-  return unavailable('Too few servers can answer at the moment.');
-}
-
-function requireNode(decision: Decision | undefined): Decision {
-  if (decision === undefined) throw unavailable('No server takes writes at the moment.');
-  return decision;
-}

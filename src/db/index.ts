@@ -51,6 +51,14 @@ export {
 } from './tenant-rows.ts';
 export { nextNumber } from './numbers.ts';
 export { countIn, type CountOptions, createRecords, type Records } from './records.ts';
+export {
+  type Batch,
+  type BatchOutcome,
+  type BulkRecords,
+  createBulkRecords,
+  type RowFault,
+  type Selected,
+} from './bulk-records.ts';
 export { defineTable } from './table.ts';
 export {
   type ColumnType,
@@ -58,6 +66,7 @@ export {
   type Deletion,
   type Direction,
   type Operator,
+  type Own,
   operators,
   type Page,
   type PageRequest,

@@ -178,6 +178,17 @@ export function isServerError(error: unknown): boolean {
   return error instanceof Error && 'severity' in error;
 }
 
+/** A value or a constraint of one row among those that a statement was to write: the others could be written. */
+export function isOfRow(error: unknown): boolean {
+  const { code } = ((error instanceof AppError ? error.cause : error) ?? {}) as PgError;
+  return typeof code === 'string' && /^2[23]/.test(code);
+}
+
+/** A row met another one. */
+export function isTaken(error: unknown): boolean {
+  return (((error instanceof AppError ? error.cause : error) ?? {}) as PgError).code === '23505';
+}
+
 /** The statement does not fit the tables. Who knows which versions the tables may be of tells whether that is over soon. */
 export function isOutOfStep(error: unknown): boolean {
   return meaningOf(error instanceof AppError ? error.cause : error) === outOfStep;

@@ -1,3 +1,4 @@
+import { unavailable } from '../errors.ts';
 import type { Level } from './consistency.ts';
 import type { Position } from './position.ts';
 
@@ -146,4 +147,14 @@ const fallbacks: ReadonlySet<Reason> = new Set(['no-replica', 'no-fresh-replica'
 /** A read that ends on the primary because of what happened on a replica says so. */
 export function explained(decision: Decision, why: Reason | undefined): Decision {
   return why !== undefined && fallbacks.has(decision.reason) ? { ...decision, reason: why } : decision;
+}
+
+/** @throws AppError unavailable without a decision */
+export function requireNode(decision: Decision | undefined): Decision {
+  if (decision === undefined) throw unavailable('No server takes writes at the moment.');
+  return decision;
+}
+
+export function overBudget(): Error {
+  return unavailable('Too few servers can answer at the moment.');
 }

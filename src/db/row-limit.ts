@@ -14,9 +14,10 @@ export interface RowLimit {
   /**
    * To be called before `adding` rows are written. At once for tenants without the limit.
    *
+   * @param unseen rows that were let in before and that a count does not find yet, because their transaction is open
    * @throws AppError limit_reached
    */
-  require(scope: TenantScope, adding: number): Promise<void> | undefined;
+  require(scope: TenantScope, adding: number, unseen?: number): Promise<void> | undefined;
 }
 
 export interface RowLimitOptions {
@@ -60,20 +61,23 @@ export function createRowLimit({ db, clock, tables }: RowLimitOptions): RowLimit
     return asked;
   }
 
-  async function require(scope: TenantScope, max: number, adding: number): Promise<void> {
+  async function require(scope: TenantScope, max: number, adding: number, unseen: number): Promise<void> {
     let now = known.get(scope.tenant.id);
     const near = now !== undefined && now.rows + adding > nearShare * max;
     const ageMs = now === undefined ? Infinity : clock.monotonicMs() - now.countedAtMs;
-    if (now === undefined || ageMs > (near ? nearMs : farMs)) now = await count(scope);
+    if (now === undefined || ageMs > (near ? nearMs : farMs)) {
+      now = await count(scope);
+      now.rows += unseen;
+    }
     if (now.rows + adding > max) throw limitReached('rows', max);
     // What then fails is counted until the next count.
     now.rows += adding;
   }
 
   return {
-    require(scope, adding) {
+    require(scope, adding, unseen = 0) {
       const max = scope.tenant.limits?.rows;
-      return max === undefined ? undefined : require(scope, max, adding);
+      return max === undefined ? undefined : require(scope, max, adding, unseen);
     },
   };
 }

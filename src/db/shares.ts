@@ -12,14 +12,15 @@ export interface Shares {
    *
    * @param id of the node
    * @param who for whom: a scope, or an account of admission.ts
-   * @param shares it is made of round trips, which need not hold a connection; default false
+   * @param how `shares`: it is made of round trips, which need not hold a connection. `lasts`: for how long it holds its
+   *   connection is up to others, and says nothing about the next one
    * @throws AppError unavailable, among all that the pool and `fn` throw
    */
   within<T>(
     id: number,
     who: TenantScope | string,
     fn: (pool: NodePool) => Promise<T>,
-    shares?: boolean,
+    how?: { shares?: boolean; lasts?: boolean | undefined },
   ): Promise<T>;
   /** The same for a unit of work that holds a connection all the time. */
   withLease<T>(id: number, who: TenantScope | string, fn: (lease: Lease) => Promise<T>): Promise<T>;
@@ -45,7 +46,7 @@ export function createShares(
     return node;
   }
 
-  const within: Shares['within'] = async (id, who, fn, shares = false) => {
+  const within: Shares['within'] = async (id, who, fn, { shares = false, lasts = false } = {}) => {
     const { admission: fair, pool } = nodeOf(id);
     const account = typeof who === 'string' ? who : accountOf(who);
     const place = fair.enter(account, shares) ?? (await fair.wait(account, shares));
@@ -55,7 +56,7 @@ export function createShares(
     } catch (error) {
       throw translateError(error);
     } finally {
-      fair.leave(place, clock.monotonicMs() - startedMs);
+      fair.leave(place, lasts ? undefined : clock.monotonicMs() - startedMs);
     }
   };
 

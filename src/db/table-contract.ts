@@ -1,3 +1,4 @@
+import type { ErrorCode, FieldError } from '../errors.ts';
 import type { ConstraintTable } from './pg-errors.ts';
 import type { ReadSession, WriteSession } from './session.ts';
 
@@ -87,6 +88,12 @@ export interface FindOptions {
   versions?: Versions | undefined;
 }
 
+/** Why a row could not be written, with pointers into it. */
+export interface Refusal {
+  code: ErrorCode;
+  errors: readonly FieldError[];
+}
+
 export type Versions = readonly number[];
 
 export type Own<Row extends Stamped> = Omit<Row, keyof Stamped>;
@@ -113,6 +120,19 @@ export interface Table<Row extends Stamped> {
   estimate(session: ReadSession, selection?: Selection<Row>): Promise<number>;
   /** The id is a new uuid v7. */
   insert(session: WriteSession, values: Own<Row>): Promise<Row>;
+  /**
+   * In one statement, with one event for each thousand rows.
+   *
+   * @param values up to 10,000
+   * @param options `skipTaken`: rows that meet another one, there already or among `values`, are left out, which takes a
+   *   third longer; else they are refused as by insert()
+   * @returns ids in the order given, new uuids v7; null for what was left out, and `taken` tells what that means
+   */
+  insertBatch(
+    session: WriteSession,
+    values: readonly Own<Row>[],
+    options?: { skipTaken?: boolean },
+  ): Promise<{ ids: (string | null)[]; taken: Refusal }>;
   /** All or nothing, in the order given; statements of up to 1,000 rows. */
   insertMany(session: WriteSession, values: readonly Own<Row>[]): Promise<Row[]>;
   /**
@@ -126,6 +146,24 @@ export interface Table<Row extends Stamped> {
     field: Field,
     values: ReadonlyMap<string, Row[Field]>,
   ): Promise<void>;
+  /**
+   * The same change to all rows selected that are there, in one statement, with one event for each thousand of them.
+   *
+   * @param most rows at most; the caller has seen to it that there are not more
+   * @returns how many were changed
+   */
+  updateSelected(
+    session: WriteSession,
+    selection: Omit<Selection<Row>, 'deleted'>,
+    changes: Changes<Row>,
+    most: number,
+  ): Promise<number>;
+  /** As updateSelected: they are deleted as one deletion, which is undefined when there were none. */
+  softDeleteSelected(
+    session: WriteSession,
+    selection: Omit<Selection<Row>, 'deleted'>,
+    most: number,
+  ): Promise<{ count: number; deletion: Deletion | undefined }>;
   /** Notes the present time in a field. No change: neither version nor audit know of it. A row that is gone stays so. */
   touch(session: WriteSession, id: string, field: keyof Row & string): Promise<void>;
   /** @throws AppError not_found, also for what is deleted already; precondition_failed, as update() */

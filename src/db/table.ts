@@ -5,6 +5,7 @@ import { tenantOf, type WriteSession } from './session.ts';
 import type { Own, Stamped, Table, TableDefinition, Versions } from './table-contract.ts';
 import { numbered, partsOf, shapeOf } from './selecting.ts';
 import { readingOf } from './table-reading.ts';
+import { bulkOf } from './table-bulk.ts';
 import { type Ask, createTexts, tableShape } from './table-shape.ts';
 
 /**
@@ -160,6 +161,7 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
 
   return {
     ...reading,
+    ...bulkOf({ definition, shape, texts, ask, snapshot }),
     find: (session, id) => reading.find(session, id),
 
     async insert(session, values) {

@@ -1,7 +1,7 @@
 import { constant, runBatch, type Step, type StepResult } from './batch.ts';
 import { endedError } from './cancel.ts';
 import type { Spent } from './observer.ts';
-import { isCancelled, NotPrimary, ReplicaBehind, translateError } from './pg-errors.ts';
+import { isCancelled, translateError } from './pg-errors.ts';
 import type { Lease } from './pool.ts';
 import { type Position, parseLsn } from './position.ts';
 import { RoundTrip, type RoundTrips } from './round-trips.ts';
@@ -11,11 +11,11 @@ import {
   type Author,
   type Context,
   contextStep,
-  type LeftBehind,
   positionStep,
   type Tenant,
 } from './scope.ts';
 import { Session, type WriteSession } from './session.ts';
+import { checkClean, checkPlace, placeOf, rowsOf, tellCommitted } from './unit-answers.ts';
 
 /** The only BEGIN, COMMIT and ROLLBACK of the serving path. */
 export interface UnitOptions extends Context {
@@ -49,6 +49,9 @@ export type Unit = <T>(
 const begin = constant('begin', 'begin');
 const commit = constant('commit', 'commit');
 const rollback = constant('rollback', 'rollback');
+const mark = constant('mark', 'savepoint part');
+const unmark = constant('unmark', 'release part');
+const backToMark = constant('back to mark', 'rollback to part');
 
 /**
  * A unit that only reads: every statement is a transaction of its own, read only, in one round trip with its context.
@@ -94,6 +97,15 @@ async function runUnit<T>(unit: Session & Ending, fn: (session: WriteSession) =>
     await unit.fail?.();
     throw translateError(error);
   }
+}
+
+/**
+ * A part of a unit of several statements that can fail without the rest: what `fn` throws undoes what it has written, and is
+ * thrown. Costs a round trip when it fails, and none when it does not. Parts do not lie within each other.
+ */
+export function attempt<T>(session: WriteSession, fn: () => Promise<T>): Promise<T> {
+  if (!(session instanceof Write)) throw new Error('Only a unit of several statements has parts');
+  return session.attempt(fn);
 }
 
 interface Ending {
@@ -243,14 +255,37 @@ function checkFirst(lease: Lease, [before]: readonly StepResult[]): void {
 
 class Write extends UnitOfWork {
   #begun = false;
+  /** To be sent with the next statement. */
+  #ahead: readonly Step[] = [];
+  /** A part has begun, which a later one takes the place of. */
+  #marked = false;
 
   protected async run(step: Step): Promise<object[]> {
-    if (this.#begun) return rowsOf((await this.send([step], step.name))[0]);
+    const ahead = this.#ahead;
+    this.#ahead = [];
+    if (this.#begun) {
+      this.#marked ||= ahead.length > 0;
+      return rowsOf((await this.send([...ahead, step], step.name)).at(-1));
+    }
     this.#begun = true;
+    this.#marked = ahead.length > 0;
     const context = contextStep(this.options, 'write', this.lease.limits);
-    const [, before, result] = await this.send([begin, context, step], step.name);
-    checkClean(this.lease, before);
-    return rowsOf(result);
+    const results = await this.send([begin, context, ...ahead, step], step.name);
+    checkClean(this.lease, results[1]);
+    return rowsOf(results.at(-1));
+  }
+
+  async attempt<T>(fn: () => Promise<T>): Promise<T> {
+    this.#ahead = this.#marked ? [unmark, mark] : [mark];
+    try {
+      return await fn();
+    } catch (error) {
+      // Of a connection that is lost nothing is kept anyway.
+      if (this.#marked && !this.lease.tainted) await this.send([backToMark], backToMark.text);
+      throw error;
+    } finally {
+      this.#ahead = [];
+    }
   }
 
   override async succeed(): Promise<void> {
@@ -299,39 +334,6 @@ class WriteOne extends UnitOfWork {
 
 const noSignal = () => undefined;
 
-function checkClean(lease: Lease, answer: StepResult | undefined): void {
-  const { tenant, path } = (answer?.rows[0] ?? {}) as Partial<LeftBehind>;
-  lease.searchPath ??= path;
-  if (tenant || path !== lease.searchPath) lease.taint('a session-level setting was left behind');
-}
-
-interface PlaceRow {
-  lsn: string;
-  standby?: boolean;
-  timeline?: number;
-}
-
-function placeOf(answer: StepResult | undefined): PlaceRow {
-  const row = answer?.rows[0];
-  if (row === undefined) throw new Error('PostgreSQL did not say where it is');
-  return row as unknown as PlaceRow; // what the context, position and commit steps select
-}
-
-function checkPlace(answer: StepResult | undefined, { role, mustHave }: UnitOptions): void {
-  const { lsn, standby } = placeOf(answer);
-  if (role === 'primary' && standby === true) throw new NotPrimary('the server is a standby');
-  if (mustHave !== undefined && parseLsn(lsn) < mustHave) throw new ReplicaBehind();
-}
-
-function tellCommitted({ committed }: UnitOptions, answer: StepResult | undefined): void {
-  if (answer === undefined) {
-    committed?.(undefined);
-    return;
-  }
-  const { lsn, timeline = 0 } = placeOf(answer);
-  committed?.({ lsn: parseLsn(lsn), timeline });
-}
-
 function wentOn(): Error {
   return new Error('A unit of work went on after a statement had failed');
 }
@@ -339,8 +341,4 @@ function wentOn(): Error {
 function endedByItself(lease: Lease): Error {
   lease.taint('a unit of work ended its transaction');
   return new Error('A unit of work ended its transaction');
-}
-
-function rowsOf(result: StepResult | undefined): object[] {
-  return result?.rows ?? [];
 }

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import express, { type Request, type RequestHandler, type Response } from 'express';
 import { AppError } from '../errors.ts';
+import { isBulk } from './arrival.ts';
 import { expectsContinue, requireShape } from './request-shape.ts';
 import { invalid } from './validate.ts';
 
@@ -43,6 +44,10 @@ export function bodies({ limitBytes, patchTypes }: BodyOptions): RequestHandler 
       if (error instanceof AppError && error.code === 'malformed_request')
         res.setHeader('Connection', 'close');
       throw error;
+    }
+    if (isBulk(req)) {
+      next(); // its route asks for the body when it is known who sends it
+      return;
     }
     if (!hasBody(req)) {
       read(req, res, next);

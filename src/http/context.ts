@@ -21,6 +21,8 @@ export class RequestContext {
   scope: TenantScope | undefined = undefined;
   /** Of the reads of the request; undefined where no tenant is served. */
   freshness: Freshness | undefined = undefined;
+  /** Gives the request up when its time is over. */
+  deadline: NodeJS.Timeout | undefined = undefined;
   #ended: AppError | undefined = undefined;
   #abort: AbortController | undefined = undefined;
 

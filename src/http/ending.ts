@@ -11,9 +11,14 @@ import type { Step } from './steps.ts';
 export function deadline(deadlineMs: number): Step {
   return ({ context }, res) => {
     const end = () => context.end(new AppError('timeout', 'The request took too long.'));
-    const timer = setTimeout(end, deadlineMs);
-    res.once('close', () => clearTimeout(timer));
+    context.deadline = setTimeout(end, deadlineMs);
+    res.once('close', () => clearTimeout(context.deadline));
   };
+}
+
+/** For what lasts as long as there is something to send: it ends with its client, or when that is too slow. */
+export function withoutDeadline({ context }: Request): void {
+  clearTimeout(context.deadline);
 }
 
 /** To be called when the connection or the answer has ended. */

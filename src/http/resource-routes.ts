@@ -1,10 +1,13 @@
 import { type Request, type Response, Router } from 'express';
 import { z } from 'zod';
-import type { Deletion, Page, Selection, TenantScope, Versions } from '../db/index.ts';
+import type { BulkRecords, Deletion, Page, Selection, Stamped, TenantScope, Versions } from '../db/index.ts';
 import { answerJson } from './answer.ts';
 import { authorize, requireMay } from './authorize.ts';
+import { bulkChanges } from './bulk-change.ts';
+import { createBulk } from './bulk-create.ts';
 import { requireScope } from './context.ts';
 import { hasIt, representation, setEtag, versionsKnown } from './etag.ts';
+import { exportList, wantsExport } from './export-list.ts';
 import type { Idempotency } from './idempotency.ts';
 import { type ListRequest, type Lists, only } from './list.ts';
 import { querySchema } from './list-query.ts';
@@ -27,6 +30,8 @@ export interface ResourceService<View, Create, Patch> {
   /** @param versions as patch() */
   remove(scope: TenantScope, id: string, versions?: Versions): Promise<Deletion>;
   restore(scope: TenantScope, id: string): Promise<View>;
+  /** Of resources whose rows are what clients send and see. */
+  bulk?: BulkRecords<View & Stamped, Create>;
 }
 
 /** The same for reading alone. */
@@ -45,7 +50,7 @@ export interface Conventions {
   idempotency: Idempotency;
 }
 
-/** List, create, get, patch, delete and restore. A feature adds its own routes to the router it gets back. */
+/** List, export, create, get, patch, delete and restore, and in bulk. A feature adds its own routes to the router it gets back. */
 export function createResourceRoutes<View extends Shown, Create, Patch>(
   options: ResourceRoutes<View, Create, Patch>,
 ): Router {
@@ -74,6 +79,11 @@ export function createResourceRoutes<View extends Shown, Create, Patch>(
   route(router, '/', {
     async get(req, res) {
       const scope = readingScope(req);
+      if (wantsExport(req)) {
+        const { list } = service;
+        await exportList(req, res, resource.list, scope, { list, mayShowDeleted: mayShowDeleted(scope) });
+        return;
+      }
       const source = {
         page: (request: ListRequest<View>) => service.list(scope, request),
         count: (where: Partial<View>, more: object) => service.count(scope, where, more),
@@ -93,6 +103,16 @@ export function createResourceRoutes<View extends Shown, Create, Patch>(
       ],
     }),
   });
+
+  if (service.bulk !== undefined) {
+    const { bulk } = service;
+    const changes = bulkChanges(resource.list, resource.patch, bulk);
+    route(router, '/bulk', {
+      post: [...mayWrite, (req, res) => createBulk(req, res, resource.create, bulk, idempotency)],
+      patch: [...mayWrite, (req, res) => changes.patch(req, res)],
+      delete: [...mayWrite, (req, res) => changes.remove(req, res)],
+    });
+  }
 
   route(router, '/:id', {
     async get(req, res) {

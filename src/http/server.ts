@@ -25,8 +25,8 @@ export const connectionLimits = {
   keepAliveTimeout: 65_000,
   /** From the first byte, or from connecting. */
   headersTimeout: 10_000,
-  /** With the body: a megabyte at 17 kB a second. */
-  requestTimeout: 60_000,
+  /** With the body. 0: how long that may take is up to its route, see arrival.ts. */
+  requestTimeout: 0,
   /** How often the two above are looked at. Node looks every 30 s, which makes 40 of the 10. */
   connectionsCheckingInterval: 2000,
   /** Address and headers of one request. */

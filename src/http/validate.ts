@@ -8,6 +8,8 @@ import { AppError, type FieldError } from '../errors.ts';
 const maxErrors = 100;
 /** Of one object. A schema takes half a second to say of each key of a megabyte that it is not known. */
 const maxKeys = 1000;
+/** Of one of many values; of a body see body.ts. */
+const maxDepth = 32;
 /** Of a query. Beyond a thousand the query parser would drop them unseen. */
 const maxParameters = 100;
 
@@ -83,14 +85,55 @@ function parse<Schema extends z.ZodType>(
 ): z.output<Schema> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  throw invalid(
-    result.error.issues.flatMap((issue) =>
-      issue.code === 'unrecognized_keys'
-        ? issue.keys.map((key) =>
-            fieldError(nameOf([...issue.path, key]), issue.code, 'This is not known here.'),
-          )
-        : [fieldError(nameOf([...issue.path]), issue.code, issue.message)],
-    ),
+  throw invalid(faultsOf(result.error, nameOf));
+}
+
+/**
+ * One of very many values: what it is by the schema, or all that is wrong with it.
+ *
+ * @param at what stands before its pointers
+ * @param plain its text is known to hold no escape of a character: then nothing in it can be what cannot be stored
+ */
+export function judge<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+  at: string,
+  plain: boolean,
+): { value: z.output<Schema> } | { faults: FieldError[] } {
+  if (!plain || !isFlat(value)) {
+    const message = `At most ${maxDepth} levels are taken.`;
+    const faults = isDeeper(value, maxDepth) ? [fieldError('', 'too_deep', message)] : textFaults(value);
+    if (faults.length > 0) {
+      return { faults: faults.map((fault) => ({ ...fault, pointer: at + fault.pointer })) };
+    }
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return { value: result.data };
+  return { faults: faultsOf(result.error, (path) => at + pointer(path)) };
+}
+
+/** Nothing is too deep in it, nor too much. */
+function isFlat(value: unknown): boolean {
+  let keys = 0;
+  for (const key in value as object) {
+    const item = (value as Record<string, unknown>)[key];
+    if ((keys += 1) > maxKeys || (typeof item === 'object' && item !== null)) return false;
+  }
+  return true;
+}
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((item) => isDeeper(item, levels - 1));
+}
+
+function faultsOf(error: z.ZodError, nameOf: (path: PropertyKey[]) => string): FieldError[] {
+  return error.issues.flatMap((issue) =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) =>
+          fieldError(nameOf([...issue.path, key]), issue.code, 'This is not known here.'),
+        )
+      : [fieldError(nameOf([...issue.path]), issue.code, issue.message)],
   );
 }
 

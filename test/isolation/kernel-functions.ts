@@ -1,3 +1,4 @@
+import { expect } from '@jest/globals';
 import { v7 as uuidv7 } from 'uuid';
 import type { ReadSession, Table, WriteSession } from '../../src/db/index.ts';
 import { type AnyStamped, type Registered, tenantTables } from './registry.ts';
@@ -66,6 +67,12 @@ export function functionsOf({ repository, marked, change }: Spoken) {
   const changes: Entry[] = [
     ['update', (s, { id }) => repository.update(s, id, change), 'not_found'],
     ['updateEach', (s, { id }) => repository.updateEach(s, field, new Map([[id, value]])), undefined],
+    ['updateSelected', (s, { id }) => repository.updateSelected(s, { where: { id } }, change, 10), 0],
+    [
+      'softDeleteSelected',
+      (s, { id }) => repository.softDeleteSelected(s, { where: { id } }, 10),
+      { count: 0, deletion: undefined },
+    ],
     ['touch', (s, { id }) => repository.touch(s, id, 'updatedAt'), undefined],
     ['softDelete', (s, { id }) => repository.softDelete(s, id), 'not_found'],
     [
@@ -101,14 +108,30 @@ export async function plant(
   return { id: made.id, mark: made[marked] as string | number, deletionId };
 }
 
+/** Two rows at once, of which the second cannot be where the first is if anything is unique. @returns ids, or null */
+export async function plantBatch(session: WriteSession, table: Spoken): Promise<(string | null)[]> {
+  const row = await valuesOf(session, table);
+  return (await table.repository.insertBatch(session, [row, row])).ids;
+}
+
 async function insert(session: WriteSession, table: Spoken): Promise<AnyStamped> {
+  return table.repository.insert(session, await valuesOf(session, table));
+}
+
+async function valuesOf(session: WriteSession, table: Spoken): Promise<Record<string, unknown>> {
   const row = { ...table.values((marks += 1)) };
   for (const [field, target] of Object.entries(table.references)) {
     const parent = spoken.find(([name]) => name === target)?.[1];
     if (parent === undefined) throw new Error(`${field} refers to a table that is not registered`);
     row[field] = (await insert(session, parent)).id;
   }
-  return table.repository.insert(session, row);
+  return row;
+}
+
+/** What the event of a change says of its row: those of many rows name them in `after`. */
+export function toldOf(title: string, id: unknown): Record<string, unknown> {
+  if (!title.endsWith('Selected')) return { resource_id: id };
+  return { resource_id: null, after: expect.objectContaining({ count: 1, ids: [id] }) };
 }
 
 export function nowhere(): Target {

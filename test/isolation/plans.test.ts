@@ -9,7 +9,7 @@ import { withConnection } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { emailOf, type Holdings, type Resource, skuOf, useHoldings } from '../support/holdings.ts';
 import { password, useTenantry } from '../support/tenantry.ts';
-import { functionsOf, plant, spoken } from './kernel-functions.ts';
+import { functionsOf, plant, plantBatch, spoken } from './kernel-functions.ts';
 import { lists, tenantTables } from './registry.ts';
 
 /**
@@ -65,6 +65,7 @@ beforeAll(async () => {
         call(session, await plant(session, table, state)),
       );
     }
+    await service.tenantry.data.db.write(held.tenant.scope, (session) => plantBatch(session, table));
   }
   stop();
   await fill();

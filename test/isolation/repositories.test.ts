@@ -8,7 +8,7 @@ import { outcomeOf } from '../support/outcome.ts';
 import { allRows, type AnyRow, newEvents, othersRows, withoutEvents } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { type TestTenant, useTenantry } from '../support/tenantry.ts';
-import { functionsOf, nowhere, plant, spoken, type Spoken, type Target } from './kernel-functions.ts';
+import { functionsOf, nowhere, plant, spoken, type Spoken, type Target, toldOf } from './kernel-functions.ts';
 
 const database = useDatabase();
 const service = useTenantry(database);
@@ -20,6 +20,7 @@ const { lookUps, changes, returns } = functionsOf(registered);
 /** Functions that are given no id: what they make is the tenant's own, whatever the values say. */
 const makers: [title: string, run: (s: WriteSession, given: object) => Promise<unknown>][] = [
   ['insert', (s, given) => products.insert(s, { ...values(uuidv7()), ...given })],
+  ['insertBatch', (s, given) => products.insertBatch(s, [{ ...values(uuidv7()), ...given }])],
   ['insertMany', (s, given) => products.insertMany(s, [{ ...values(uuidv7()), ...given }])],
 ];
 
@@ -128,7 +129,7 @@ describe.each(ways)('%s', (_way, unit) => {
       const besides = (rows: AnyRow[]) => rows.filter((row) => !isTarget(target)(row));
       expect(besides(withoutEvents(after))).toEqual(besides(withoutEvents(before)));
       const { schema } = tenant().scope.tenant;
-      const event = { tenant_id: tenant().id, resource: 'products', resource_id: target.id };
+      const event = { tenant_id: tenant().id, resource: 'products', ...toldOf(title, target.id) };
       expect(newEvents(before, after)).toEqual(
         title === 'touch' ? [] : [{ place: `${schema}.audit_events`, row: expect.objectContaining(event) }],
       );
@@ -162,10 +163,10 @@ describe.each(ways)('%s', (_way, unit) => {
       }
       const all = await allRows(database);
       const made = withoutEvents(all).filter(({ row }) => !ids.has(row.id));
-      const events = newEvents(before, all).filter(({ row }) => row['action'] === 'products.create');
-      expect(events.map(({ row }) => String(row['resource_id'])).toSorted()).toEqual(
-        made.map(({ row }) => row.id).toSorted(),
-      );
+      const actions = new Set(['products.create', 'products.bulk_create']);
+      const events = newEvents(before, all).filter(({ row }) => actions.has(String(row['action'])));
+      const told = ({ row }: AnyRow) => row['resource_id'] ?? (row['after'] as { ids: string[] }).ids;
+      expect(events.flatMap(told).map(String).toSorted()).toEqual(made.map(({ row }) => row.id).toSorted());
       expect(made.map(({ row }) => row.tenant_id)).toEqual(Object.keys(elsewhere).map(() => tenant().id));
       expect((await allRows(database)).filter(({ row }) => ids.has(row.id))).toEqual(before);
     });

@@ -13,9 +13,11 @@ import {
   functionsOf,
   nowhere,
   plant,
+  plantBatch,
   type Spoken,
   spoken,
   type Target,
+  toldOf,
 } from './kernel-functions.ts';
 
 /**
@@ -118,12 +120,12 @@ describe.each(spoken)('the repository of %s', (name, table) => {
       ({ row }: AnyRow) =>
         row.id === id && row.tenant_id === tenantOf(slug).id;
 
-    const eventOf = ({ id }: Target) => ({
+    const eventOf = (title: string, { id }: Target) => ({
       place: `${tenantOf(slug).scope.tenant.schema}.audit_events`,
       row: expect.objectContaining({
         tenant_id: tenantOf(slug).id,
         resource: name,
-        resource_id: id,
+        ...toldOf(title, id),
       }) as object,
     });
 
@@ -157,10 +159,23 @@ describe.each(spoken)('the repository of %s', (name, table) => {
           const besides = (rows: AnyRow[]) => withoutEvents(rows).filter((row) => !isTarget(target)(row));
           expect([title, besides(after)]).toEqual([title, besides(before)]);
           for (const event of newEvents(before, after)) {
-            expect([title, event]).toEqual([title, eventOf(target)]);
+            expect([title, event]).toEqual([title, eventOf(title, target)]);
           }
         }
       });
+    });
+
+    it('writes a batch for its own tenant alone', async () => {
+      const before = await allRows(database);
+      const [first, second] = await inUnit(slug, (session) => plantBatch(session, table));
+      const known = new Set(before.map(({ place, row }) => `${place} ${row.tenant_id} ${row.id}`));
+      const made = (await allRows(database)).filter(
+        ({ place, row }) => !known.has(`${place} ${row.tenant_id} ${row.id}`),
+      );
+      expect(new Set(made.map(({ row }) => row.tenant_id))).toEqual(new Set([tenantOf(slug).id]));
+      const ids = made.filter(({ place }) => place.endsWith(`.${name}`)).map(({ row }) => row.id);
+      expect(ids).toEqual(expect.arrayContaining([first, second].filter((id) => id !== null)));
+      expect(first).toEqual(expect.any(String));
     });
 
     it('cannot be made to refer to a row of another tenant', async () => {

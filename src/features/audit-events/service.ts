@@ -11,7 +11,7 @@ export function createAuditEventService(db: Database): AuditEventService {
     async list(scope, { limit, sort, after, before, where }) {
       const page: PageRequest<AuditEventRow> = {
         ...{ limit, after, before },
-        sort: { ...sort, field: 'createdAt' },
+        sort: { ...sort, field: sort.field === 'id' ? 'id' : 'createdAt' },
         ...wanted(where as AuditQuery | undefined), // the list's schema allows no others
       };
       const { rows, ...ends } = await db.read(scope, (session) => auditEvents.page(session, page));

@@ -1,4 +1,6 @@
 import {
+  type BulkRecords,
+  createBulkRecords,
   createRecords,
   type Database,
   type Records,
@@ -7,12 +9,14 @@ import {
 } from '../../db/index.ts';
 import { AppError, type FieldError, notFound } from '../../errors.ts';
 import { products } from './repository.ts';
-import type { ProductView } from './schema.ts';
+import type { CreateProduct, ProductView } from './schema.ts';
 
-export type ProductService = Records<ProductView>;
+export interface ProductService extends Records<ProductView> {
+  bulk: BulkRecords<ProductView, CreateProduct>;
+}
 
 export function createProductService(db: Database, rowLimit: RowLimit): ProductService {
-  return createRecords(db, products, rowLimit);
+  return { ...createRecords(db, products, rowLimit), bulk: createBulkRecords(db, products, rowLimit) };
 }
 
 export interface StockLine {

@@ -50,6 +50,11 @@ export function listParameters(rules: ListRules): Parameter[] {
       : [listed('include', 'With these, too.', { type: 'string', enum: [...includable] })]),
     ...oneParameters(rules),
     ...filterParameters(rules),
+    parameter(
+      'format',
+      'All rows instead of a page, a line of JSON each, as `application/x-ndjson`; `Accept` says the same. Not with `limit`, `cursor`, `sort` or `count`.',
+      { type: 'string', enum: ['ndjson'] },
+    ),
   ];
 }
 
@@ -71,7 +76,8 @@ export function oneParameters({ fields = [], deletable = false }: ListRules): Pa
   ];
 }
 
-function filterParameters({ filterable = {}, operators = false }: ListRules): Parameter[] {
+/** Of a list, and of what is done to all that filters leave. */
+export function filterParameters({ filterable = {}, operators = false }: ListRules): Parameter[] {
   return Object.entries(filterable).flatMap(([field, schema]) => {
     const kind = kindOf(schema);
     const one = valueSchema(kind.text(schema), schema);

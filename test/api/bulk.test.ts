@@ -140,6 +140,29 @@ describe.each(['shared', 'schema'] as const)('in bulk, for a tenant with isolati
       expect(none.body).toMatchObject({ created: 0, ids: [null], rejectedCount: 1 });
     });
 
+    it('happens once for each Idempotency-Key, also where a constraint was in the way', async () => {
+      const repeat = (body: object, key: string, query = '') => post(body, query).set('Idempotency-Key', key);
+      const first = await repeat(rows('once', 5), 'once').expect(201);
+      const again = await repeat(rows('once', 5), 'once').expect(201);
+      expect([again.body, again.headers['idempotency-replayed']]).toEqual([first.body, 'true']);
+      expectProblem(await repeat(rows('other', 5), 'once'), 422, 'idempotency_key_reused');
+      const input = [row('once-1'), row('once-new')];
+      const skipped = await repeat(input, 'skipped', '?onError=skip').expect(201);
+      expect((await repeat(input, 'skipped', '?onError=skip').expect(201)).body).toEqual(skipped.body);
+      expectProblem(await repeat(input, 'refused'), 409, 'sku_taken', ['/0/sku', '/1/sku']);
+      expectProblem(await repeat(input, 'refused'), 409, 'sku_taken', ['/0/sku', '/1/sku']);
+    });
+
+    it('refuses rows that are too deep or have too many fields', async () => {
+      const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+      const wide = JSON.stringify(Object.fromEntries(Array.from({ length: 2000 }, (_, n) => [`f${n}`, n])));
+      const answer = await tenant.client
+        .post('/v1/products/bulk')
+        .set('Content-Type', 'application/json')
+        .send(`[${deep},${wide}]`);
+      expectProblem(answer, 400, 'invalid_input', ['/0', '/1']);
+    });
+
     it('finds the row that a constraint refuses of which the schema knows nothing', async () => {
       await withCheck('name <> $$Forbidden$$', async () => {
         const input = rows('check', 40);

@@ -108,10 +108,12 @@ export async function plant(
   return { id: made.id, mark: made[marked] as string | number, deletionId };
 }
 
-/** Two rows at once, of which the second cannot be where the first is if anything is unique. @returns ids, or null */
+/** A batch, and one of two rows of which the second cannot be where the first is if anything is unique. @returns ids, or null */
 export async function plantBatch(session: WriteSession, table: Spoken): Promise<(string | null)[]> {
+  const { insertBatch } = table.repository;
+  const { ids } = await insertBatch(session, [await valuesOf(session, table)]);
   const row = await valuesOf(session, table);
-  return (await table.repository.insertBatch(session, [row, row])).ids;
+  return [...ids, ...(await insertBatch(session, [row, row], { skipTaken: true })).ids];
 }
 
 async function insert(session: WriteSession, table: Spoken): Promise<AnyStamped> {

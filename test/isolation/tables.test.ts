@@ -167,15 +167,15 @@ describe.each(spoken)('the repository of %s', (name, table) => {
 
     it('writes a batch for its own tenant alone', async () => {
       const before = await allRows(database);
-      const [first, second] = await inUnit(slug, (session) => plantBatch(session, table));
+      const given = await inUnit(slug, (session) => plantBatch(session, table));
       const known = new Set(before.map(({ place, row }) => `${place} ${row.tenant_id} ${row.id}`));
       const made = (await allRows(database)).filter(
         ({ place, row }) => !known.has(`${place} ${row.tenant_id} ${row.id}`),
       );
       expect(new Set(made.map(({ row }) => row.tenant_id))).toEqual(new Set([tenantOf(slug).id]));
       const ids = made.filter(({ place }) => place.endsWith(`.${name}`)).map(({ row }) => row.id);
-      expect(ids).toEqual(expect.arrayContaining([first, second].filter((id) => id !== null)));
-      expect(first).toEqual(expect.any(String));
+      expect(ids).toEqual(expect.arrayContaining(given.filter((id) => id !== null)));
+      expect(given.slice(0, 2)).toEqual([expect.any(String), expect.any(String)]);
     });
 
     it('cannot be made to refer to a row of another tenant', async () => {

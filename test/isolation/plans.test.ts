@@ -31,7 +31,7 @@ interface Sent {
   text: string;
   values: readonly unknown[];
 }
-/** Text → how it was sent the first time. */
+/** Name and text → how it was sent the first time. */
 const sent = new Map<string, Sent>();
 
 /** What any session sends from now on is remembered. @returns what ends it */
@@ -39,8 +39,9 @@ function overhear(): () => void {
   const { query } = Session.prototype;
   Session.prototype.query = function (...asked) {
     const [text, values = [], , name = ''] = asked as Partial<typeof asked>;
-    if (this.tenant?.slug === 'ash' && text !== undefined && !sent.has(text)) {
-      sent.set(text, { name, text, values });
+    const key = `${name}\n${text}`;
+    if (this.tenant?.slug === 'ash' && text !== undefined && !sent.has(key)) {
+      sent.set(key, { name, text, values });
     }
     return query.apply(this, asked) as Promise<never[]>;
   };

@@ -49,8 +49,9 @@ function sendProblem(req: Request, res: Response, error: AppError): void {
   const { status } = errorTable[error.code];
   if (error.retryAfterS !== undefined) res.setHeader('Retry-After', String(error.retryAfterS));
   if (status === 401) res.setHeader('WWW-Authenticate', 'Bearer');
-  // What was refused has written nothing that anybody could wait for.
+  // What was refused has written nothing that anybody could wait for, and shows no version of anything.
   res.removeHeader('Consistency-Token');
+  res.removeHeader('ETag');
   answerJson(res, status, problemBody(error, req.context.requestId), problemType);
 }
 

@@ -89,6 +89,8 @@ describe('the description of the tenant API', () => {
       .set('If-None-Match', String(first.headers['etag']))
       .expect(304);
     expect(again.text).toBe('');
+    const refused = await service.api().get('/openapi.json').set('If-None-Match', 'x').expect(400);
+    expect(refused.headers).toMatchObject({ 'cache-control': 'private, no-store' });
     const open = operations().filter(({ operation }) => operation.security?.length === 0);
     for (const { route, operation } of operations()) {
       const [method = '', path = ''] = route

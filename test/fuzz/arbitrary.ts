@@ -59,6 +59,8 @@ export function valuesOf(document: OpenApi, schema: Schema, hints: Hints, name =
       const parts = Object.fromEntries(entries.map(([key, each]) => [key, again(each, key)]));
       return fc.record(parts, { requiredKeys: schema.required ?? [] });
     }
+    case 'string':
+    case undefined:
     default:
       return texts(schema, name);
   }

@@ -31,9 +31,15 @@ const moods = fc.oneof(
   { weight: 3, arbitrary: fc.constant<Mood>('hostile') },
 );
 
+/** Where a request has its mood, for what is wrong everywhere goes no further than the first place. */
+const places = ['path', 'query', 'headers', 'type', 'body'] as const;
+type Place = (typeof places)[number];
+
 export function requestsOf(document: OpenApi, operations: readonly Operation[], tenants: number) {
   const each = operations.map((operation) =>
-    moods.chain((mood) => requestOf(document, operation, mood, tenants)),
+    fc
+      .tuple(moods, fc.constantFrom(...places, undefined))
+      .chain(([mood, place]) => requestOf(document, operation, { mood, place }, tenants)),
   );
   return fc.oneof(...each);
 }
@@ -41,13 +47,14 @@ export function requestsOf(document: OpenApi, operations: readonly Operation[], 
 function requestOf(
   document: OpenApi,
   operation: Operation,
-  mood: Mood,
+  { mood, place }: { mood: Mood; place: Place | undefined },
   tenants: number,
 ): fc.Arbitrary<Request> {
-  const of = (place: Parameter['in']) => operation.parameters.filter((parameter) => parameter.in === place);
+  const moodOf = (at: Place): Mood => (place === undefined || place === at ? mood : 'valid');
+  const of = (at: Parameter['in']) => operation.parameters.filter((parameter) => parameter.in === at);
   const [first] = operation.bodies;
   const types = operation.bodies.map(({ type }) => type);
-  const body = first === undefined ? fc.constant(undefined) : bodyOf(document, operation, mood);
+  const body = first === undefined ? fc.constant(undefined) : bodyOf(document, operation, moodOf('body'));
   return fc.record({
     operation: fc.constant(operation),
     valid: fc.constant(mood === 'valid'),
@@ -56,15 +63,15 @@ function requestOf(
       { weight: 12, arbitrary: fc.constant<Credential>('owner') },
       ...credentials.slice(1).map((as) => ({ weight: 1, arbitrary: fc.constant(as) })),
     ),
-    path: pathOf(operation, mood),
-    query: queryOf(document, of('query'), mood),
+    path: pathOf(operation, moodOf('path')),
+    query: queryOf(document, of('query'), moodOf('query')),
     raw:
-      mood === 'hostile'
+      moodOf('query') === 'hostile'
         ? fc.option(rawQuery(of('query')), { nil: undefined, freq: 3 })
         : fc.constant(undefined),
-    headers: headersOf(of('header'), mood),
+    headers: headersOf(of('header'), moodOf('headers')),
     type:
-      mood === 'hostile' && first !== undefined
+      moodOf('type') === 'hostile' && first !== undefined
         ? fc.constantFrom(
             ...types,
             ...types,
@@ -76,7 +83,7 @@ function requestOf(
         : fc.constantFrom(...(types.length === 0 ? [undefined] : types)),
     // Some come with a body where none is taken.
     body:
-      first === undefined && mood === 'hostile'
+      first === undefined && moodOf('body') === 'hostile'
         ? fc.option(fc.record({ text: hostileJson }), { nil: undefined, freq: 6 })
         : body,
   });
@@ -153,7 +160,10 @@ function headersOf(parameters: readonly Parameter[], mood: Mood): fc.Arbitrary<R
     const ordinary = name === 'X-Tenant-ID' ? tenant : (valid[name] ?? hostileHeader);
     const wrong =
       name === 'X-Tenant-ID' ? fc.oneof(fc.constantFrom('@foreign', 'nobody'), hostileHeader) : hostileHeader;
-    const value = mood === 'hostile' ? fc.oneof(ordinary, wrong) : ordinary;
+    const value =
+      mood === 'hostile'
+        ? fc.oneof({ weight: 2, arbitrary: ordinary }, { weight: 1, arbitrary: wrong })
+        : ordinary;
     return [
       name,
       required && mood !== 'hostile' ? value : fc.option(value, { nil: undefined, freq: 2 }),

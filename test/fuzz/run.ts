@@ -1,11 +1,11 @@
 import fc from 'fast-check';
-import { password, type TestTenantry } from '../support/tenantry.ts';
+import type { TestTenantry } from '../support/tenantry.ts';
 import { resourceOfPath } from './arbitrary.ts';
 import { type OpenApi, type Operation, operationsOf } from './document.ts';
 import { createOracle } from './oracle.ts';
-import { type Request, requestsOf } from './requests.ts';
+import { type Credential, type Request, requestsOf } from './requests.ts';
 import type { Answer, Send, Sent } from './send.ts';
-import { type Inhabitant, meant } from './world.ts';
+import { type Inhabitant, meant, type Person } from './world.ts';
 
 /** Sends what no client should, and what every client does, and holds each answer to the document. */
 export interface Fuzz {
@@ -64,8 +64,10 @@ export async function fuzz({
       else known.times += 1;
     }
     learn(world, tenant, operation, sent, answer);
-    if (answer.status === 401 && request.as !== 'none' && request.as !== 'junk')
-      await renew(service, world[tenant]);
+    if (operation.id === 'changePassword' && answer.status === 204) changed(world[tenant], request.as, sent);
+    if (answer.status === 401 && (request.as === 'owner' || request.as === 'viewer')) {
+      await renew(service, world[tenant], request.as);
+    }
   }
   return { violations: [...violations.values()], statuses };
 }
@@ -102,7 +104,7 @@ function secretsFor(world: readonly Inhabitant[], { tenant, operation }: Request
 
 function wire(world: readonly Inhabitant[], request: Request): Sent {
   const { operation, tenant, as, path, query, raw, headers, type, body } = request;
-  const real = (text: string) => meant(world, tenant, text);
+  const real = (text: string) => meant(world, tenant, text, personOf(as));
   const address = operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => real(path[name] ?? ''));
   const pairs = Object.entries(query).map(([name, value]) => `${encoded(name)}=${queryValue(value, real)}`);
   const search = [...pairs, ...(raw === undefined ? [] : [raw])].join('&');
@@ -174,25 +176,35 @@ function learn(
   }
 }
 
+const personOf = (as: Credential): Person => (as === 'viewer' ? 'viewer' : 'owner');
+
+function changed(inhabitant: Inhabitant | undefined, as: Credential, { body }: Sent): void {
+  const { newPassword } = JSON.parse(body ?? '{}') as { newPassword?: string };
+  if (inhabitant !== undefined && newPassword !== undefined) {
+    inhabitant.logins[personOf(as)].password = newPassword;
+  }
+}
+
 /** What was sent may have ended its own session. */
-async function renew(service: TestTenantry, inhabitant: Inhabitant | undefined): Promise<void> {
+async function renew(service: TestTenantry, inhabitant: Inhabitant | undefined, as: Person): Promise<void> {
   if (inhabitant === undefined) return;
-  const { tenant, credentials } = inhabitant;
+  const { tenant, credentials, logins } = inhabitant;
   const { body, status } = await service
     .api()
     .post('/v1/auth/login')
     .set('X-Tenant-ID', tenant.slug)
-    .send({ email: tenant.ownerEmail, password });
-  if (status !== 200) throw new Error(`The owner of ${tenant.slug} cannot log in any more: ${status}`);
-  credentials.owner = (body as { accessToken: string }).accessToken;
-  inhabitant.refreshTokens.push((body as { refreshToken: string }).refreshToken);
+    .send(logins[as]);
+  if (status !== 200) throw new Error(`The ${as} of ${tenant.slug} cannot log in any more: ${status}`);
+  const { accessToken, refreshToken } = body as { accessToken: string; refreshToken: string };
+  credentials[as] = accessToken;
+  inhabitant.refreshTokens.push(refreshToken);
 }
 
 export function report({ violations, statuses }: Outcome): string {
   const counted = [...statuses].map(
     ([id, counts]) =>
       `  ${id}: ${[...counts]
-        .toSorted()
+        .toSorted(([a], [b]) => a - b)
         .map(([status, times]) => `${status}×${times}`)
         .join(' ')}`,
   );

@@ -11,11 +11,15 @@ export interface Inhabitant {
   /** Ids by `own` or `deleted` and resource. */
   ids: { own: Record<string, string[]>; deleted: Record<string, string[]> };
   credentials: Partial<Record<Credential, string>>;
+  /** Of those who log in; what is sent may change it. */
+  logins: Record<Person, { email: string; password: string }>;
   refreshTokens: string[];
   etags: string[];
   tokens: string[];
   cursors: string[];
 }
+
+export type Person = 'owner' | 'viewer';
 
 const isolations = ['shared', 'shared', 'schema'] as const;
 const resources = ['users', 'products', 'orders', 'api-keys'] as const;
@@ -73,7 +77,7 @@ async function furnish(service: TestTenantry, tenant: TestTenant, marker: string
       .set('X-Tenant-ID', slug)
       .send({ email: address, password })
       .expect(200);
-    return String((answer.body as { accessToken: string }).accessToken);
+    return (answer.body as { accessToken: string }).accessToken;
   };
   return {
     ...{ tenant, marker, ids },
@@ -83,12 +87,16 @@ async function furnish(service: TestTenantry, tenant: TestTenant, marker: string
       key: String(key.key),
       junk: 'e30.e30.e30',
     },
+    logins: {
+      owner: { email: tenant.ownerEmail, password },
+      viewer: { email: email('viewer'), password },
+    },
     ...{ refreshTokens: [tenant.refreshToken], etags: [], tokens: [], cursors: [] },
   };
 }
 
 /** What a placeholder stands for now. */
-export function meant(world: readonly Inhabitant[], self: number, text: string): string {
+export function meant(world: readonly Inhabitant[], self: number, text: string, as: Person): string {
   const own = world[self];
   const other = world[(self + 1) % world.length];
   if (own === undefined || other === undefined) throw new Error('There is no such tenant');
@@ -108,8 +116,8 @@ export function meant(world: readonly Inhabitant[], self: number, text: string):
     ['@slug', own.tenant.slug],
     ['@id', own.tenant.id],
     ['@foreign', other.tenant.slug],
-    ['@email', own.tenant.ownerEmail],
-    ['@password', password],
+    ['@email', own.logins[as].email],
+    ['@password', own.logins[as].password],
     ['@refresh', own.refreshTokens.at(-1)],
     ['@foreignRefresh', other.refreshTokens.at(-1)],
     ['@etag', own.etags.at(-1) ?? '"1.abcdef"'],

@@ -103,6 +103,14 @@ export const answerHeaders = {
   ),
   RateLimit: text('What is left of it.', '"default";r=597;t=41'),
   'Retry-After': text('Seconds after which a repeat makes sense.', '1', '^\\d+$'),
+  'Accept-Patch': text(
+    'Media types that this address takes.',
+    'application/json, application/merge-patch+json',
+  ),
+  'Accept-Encoding': text(
+    'Encodings of bodies that are taken, when that was what is wrong.',
+    'gzip, deflate, br',
+  ),
   'WWW-Authenticate': { ...text('What is needed.', 'Bearer', '^Bearer'), required: true },
   'Cache-Control': text('For how long the answer may be kept.', 'public, max-age=300'),
 } as const satisfies Record<string, oas31.HeaderObject>;

@@ -89,10 +89,15 @@ export function filterParameters({ filterable = {}, operators = false }: ListRul
   });
 }
 
+/** Nothing between commas is nothing. */
+function notEmpty(one: Schema): Schema {
+  return one.type === 'string' && one.enum === undefined ? { ...one, minLength: one.minLength ?? 1 } : one;
+}
+
 function filterBy(field: string, operator: Operator, one: Schema): Parameter {
   const name = `filter[${field}][${operator}]`;
   const description = `\`${field}\` ${words[operator]}.`;
-  if (operator === 'in') return listed(name, description, one);
+  if (operator === 'in') return listed(name, description, notEmpty(one));
   if (operator === 'null') return parameter(name, description, { type: 'boolean' });
   if (operator === 'prefix')
     return parameter(name, description, { type: 'string', minLength: 1, maxLength: 200 });

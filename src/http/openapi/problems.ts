@@ -54,6 +54,7 @@ export function byStatus(codes: ReadonlySet<ErrorCode>): Map<number, ErrorCode[]
 
 export function problemHeaders(status: number): readonly AnswerHeader[] {
   if (status === 401) return ['WWW-Authenticate'];
+  if (status === 415) return ['Accept-Encoding', 'Accept-Patch'];
   return status === 409 || status === 429 || status >= 500 ? ['Retry-After'] : [];
 }
 

@@ -21,9 +21,10 @@ export function openApiRoutes(describe: () => Promise<unknown>): Router {
     async get(req, res) {
       made ??= make();
       const { text, tag } = await made;
-      res.setHeader('Cache-Control', 'public, no-cache');
       res.setHeader('ETag', tag);
-      if (hasIt(req, res)) {
+      const known = hasIt(req, res);
+      res.setHeader('Cache-Control', 'public, no-cache');
+      if (known) {
         res.status(304).end();
         return;
       }

@@ -48,6 +48,7 @@ function readInTime(
 ): void {
   let over = false;
   const timer = setTimeout(() => {
+    if (req.complete) return;
     over = true;
     dropRest(req, res);
     if (res.headersSent) req.socket.destroy();
@@ -67,7 +68,8 @@ function dropRest(req: Request, res: Response): void {
     req.unpipe();
     req.removeAllListeners('readable');
     req.resume();
-    const timer = setTimeout(() => socket.destroy(), lingerMs);
+    // Once it is complete the connection may carry the next request.
+    const timer = setTimeout(() => req.complete || socket.destroy(), lingerMs);
     req.once('close', () => clearTimeout(timer));
   });
 }

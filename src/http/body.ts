@@ -125,7 +125,8 @@ function refuseRest(req: Request, res: Response): void {
   const { socket } = req;
   res.once('finish', () => {
     if (req.complete) return;
-    const timer = setTimeout(() => socket.destroy(), lingerMs);
+    // Once it is complete the connection may carry the next request.
+    const timer = setTimeout(() => req.complete || socket.destroy(), lingerMs);
     req.once('close', () => clearTimeout(timer));
   });
 }

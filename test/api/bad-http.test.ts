@@ -258,3 +258,26 @@ describe('who takes its time', () => {
     await tenant.client.get('/v1/products').expect(200);
   });
 });
+
+describe('a connection whose refused body has come whole', () => {
+  it.each<[string, string, string]>([
+    ['a bulk route, without a token', '/v1/products/bulk', 'Content-Type: application/json\r\n'],
+    ['a bulk route, of another type', '/v1/products/bulk', 'Content-Type: text/plain\r\n'],
+    ['a route that takes no such type', '/v1/products', 'Content-Type: text/plain\r\n'],
+  ])('carries what follows, also when it came after the answer: %s', async (_, path, type) => {
+    const socket = await raw.open();
+    const closed = once(socket, 'close').then(() => 'closed');
+    const answer = () => Promise.race([once(socket, 'data').then(([chunk]) => String(chunk)), closed]);
+    const body = `[${product}]`;
+    const head = `POST ${path} HTTP/1.1\r\nHost: x\r\n${type}Content-Length: ${body.length}\r\n\r\n`;
+    socket.write(head + body.slice(0, 10));
+    expect(await answer()).toMatch(/^HTTP\/1\.1 4\d\d /);
+    socket.write(body.slice(10));
+    // Longer than the rest of a body is waited for.
+    for (const startedMs = performance.now(); performance.now() - startedMs < 2500; ) {
+      socket.write('GET /livez HTTP/1.1\r\nHost: x\r\n\r\n');
+      expect(await answer()).toMatch(/^HTTP\/1\.1 200 /);
+    }
+    socket.destroy();
+  });
+});

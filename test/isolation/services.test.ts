@@ -78,6 +78,18 @@ const services: Record<
     patch: [[(s, ids) => data().products.patch(s, ids.products, { stock: 7 }), 'not_found']],
     remove: [[(s, ids) => data().products.remove(s, ids.products), 'not_found']],
     restore: [[(s, ids) => data().products.restore(s, ids.products), 'not_found']],
+    // That which takes no id, and writes rows of the scope alone, is tried in bulk.test.ts.
+    bulk: [false, true].flatMap((dryRun): [run: Run, absent: unknown][] => [
+      [
+        (s, { products: id }) =>
+          data().products.bulk.patchSelected(s, { where: { id } }, { stock: 7 }, dryRun),
+        0,
+      ],
+      [
+        (s, { products: id }) => data().products.bulk.removeSelected(s, { where: { id } }, dryRun),
+        { count: 0, deletionId: null },
+      ],
+    ]),
   },
   orders: {
     create: [

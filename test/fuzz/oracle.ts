@@ -33,14 +33,15 @@ export function createOracle(document: OpenApi): Oracle {
     if (!declared.includes(type))
       return [`${status} is ${type || 'without a type'}, not ${declared.join(' or ')}`];
     if (!type.endsWith('json')) return [];
+    const rows = type === 'application/x-ndjson';
     let body: unknown;
     try {
-      body = JSON.parse(text);
+      body = rows ? pageOf(text) : JSON.parse(text);
     } catch {
       return [`${status} is no JSON`];
     }
     const fields = status === 200 ? asked(sent) : undefined;
-    const validate = (fields === undefined ? whole : partial)(pointer, type);
+    const validate = (fields === undefined ? whole : partial)(pointer, rows ? 'application/json' : type);
     const faults = validate(body)
       ? []
       : (validate.errors ?? []).map(
@@ -113,6 +114,12 @@ function validators(document: OpenApi, id: string) {
     compiled.set(at, known);
     return known;
   };
+}
+
+/** Rows in lines are those of a page. */
+function pageOf(text: string): unknown {
+  const lines = text.split('\n').filter((line) => line !== '');
+  return { data: lines.map((line): unknown => JSON.parse(line)), page: { next: null, limit: 1 } };
 }
 
 /** With `fields` rows have these only. */

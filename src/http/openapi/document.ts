@@ -152,7 +152,7 @@ function responsesOf(operation: Operation): ZodOpenApiOperationObject['responses
 }
 
 function answerObject(
-  { description, schema, type, example, headers = [] }: Answer,
+  { description, schema, type, alsoType, example, headers = [] }: Answer,
   always: readonly AnswerHeader[],
 ): ZodOpenApiResponseObject {
   return {
@@ -160,7 +160,12 @@ function answerObject(
     headers: headersOf([...headers, ...always]),
     ...(schema === undefined
       ? {}
-      : { content: contentOf(schema, example, type === undefined ? undefined : [type]) }),
+      : {
+          content: {
+            ...contentOf(schema, example, type === undefined ? undefined : [type]),
+            ...(alsoType === undefined ? {} : { [alsoType]: { schema: { type: 'string' as const } } }),
+          },
+        }),
   };
 }
 

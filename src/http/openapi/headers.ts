@@ -73,10 +73,11 @@ export const answerHeaders = {
     ...text('Where the new resource is.', '/v1/products/0198f2f2-7c3a-7e55-8a57-3f5d3c1d9a10'),
     required: true,
   },
-  'Deletion-Id': {
-    ...text('Of the deletion, and all that went with it.', '0198f2f2-7c3a-7e55-8a57-3f5d3c1d9a10'),
-    required: true,
-  },
+  'Deletion-Id': text(
+    'Of the deletion, and all that went with it, when something has been deleted.',
+    '0198f2f2-7c3a-7e55-8a57-3f5d3c1d9a10',
+    '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$',
+  ),
   Link: text(
     'The pages beside this one (RFC 8288), `rel="next"` and `rel="prev"`.',
     '</v1/products?cursor=eyJ2Ijoi>; rel="next"',

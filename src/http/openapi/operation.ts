@@ -54,6 +54,8 @@ export interface Answer {
   schema?: z.ZodType;
   /** Default `application/json`. */
   type?: string;
+  /** As which it can be had, too: of something that is no JSON, text. */
+  alsoType?: string;
   example?: unknown;
   headers?: readonly AnswerHeader[];
 }

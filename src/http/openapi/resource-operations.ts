@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ErrorCode } from '../../errors.ts';
 import type { ListRules } from '../list-query.ts';
+import { ndjsonType } from '../ndjson.ts';
 import type { Resource, Usual } from '../resource.ts';
 import type { Answer, Body, Operation, Operations } from './operation.ts';
 import { listParameters, oneParameters } from './parameters.ts';
@@ -51,7 +52,8 @@ export function resourceOperations<View, Create, Patch>(resource: Resource<View,
           answers: [
             {
               status: 200,
-              description: 'A page.',
+              description: 'A page; or all of the rows, one in each line, with `format=ndjson`.',
+              alsoType: ndjsonType,
               schema: pageOf(view, one),
               example: { data: [examples.view], page: { next: null, prev: null, limit: 20 } },
               headers: ['Link'],

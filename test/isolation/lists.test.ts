@@ -75,7 +75,10 @@ describe.each(['ash', 'cedar'])('for a client of the tenant %s', (slug) => {
       for (const other of ['birch', 'dogwood']) {
         for (const state of states) {
           const { data, page } = await list(resource, query(value(other, state)));
-          expect({ data, page }).toEqual({ data: [], page: { next: null, limit: 100, total: 0 } });
+          expect({ data, page }).toEqual({
+            data: [],
+            page: { next: null, prev: null, limit: 100, total: 0 },
+          });
         }
       }
     },

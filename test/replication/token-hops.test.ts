@@ -49,3 +49,45 @@ it('a read that brings a token gives one back, with which another process shows 
 });
 
 const product = (sku: string) => ({ sku, name: sku, priceCents: 1, stock: 1 });
+
+interface Page {
+  data: { sku: string }[];
+  page: { next: string; prev: string };
+}
+
+const pageOf = async (service: TestTenantry, path: string, level: string) => {
+  const { body, headers } = await service
+    .api()
+    .get(path)
+    .auth(tenant.token, { type: 'bearer' })
+    .set('Read-Consistency', level)
+    .expect(200);
+  return { ...(body as Page), servedBy: String(headers['served-by']) };
+};
+
+it.each(['session', 'bounded; ms=60000', 'any'])(
+  'the next page is not older than the one before, whichever process is asked: %s',
+  async (level) => {
+    const path = '/v1/products?limit=1&sort=sku';
+    await own.cluster.pauseReplay(0, async () => {
+      for (const n of [1, 2, 3]) {
+        await tenant.client
+          .post('/v1/products')
+          .send(product(`${level}-${n}`))
+          .expect(201);
+      }
+      const query = `${path}&filter[sku][prefix]=${encodeURIComponent(level)}`;
+      const first = await pageOf(here, query, 'session');
+      expect(first.data).toMatchObject([{ sku: `${level}-1` }]);
+      // Without a cursor the other process, which knows nothing of this actor, asks its replica.
+      expect((await pageOf(there, query, level)).servedBy).toMatch(/^replica-1/);
+      const second = await pageOf(there, `${query}&cursor=${first.page.next}`, level);
+      expect(second.servedBy).toMatch(/^primary/);
+      expect(second.data).toMatchObject([{ sku: `${level}-2` }]);
+      const back = await pageOf(there, `${query}&cursor=${second.page.prev}`, level);
+      expect(back.servedBy).toMatch(/^primary/);
+      expect(back.data).toMatchObject([{ sku: `${level}-1` }]);
+    });
+    await own.cluster.caughtUp();
+  },
+);

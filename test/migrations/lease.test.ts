@@ -9,6 +9,7 @@ import {
   createLentPool,
   schemaName,
 } from '../../src/db/index.ts';
+import { withConnection } from '../support/connection.ts';
 import { beforeDrop, useDatabase } from '../support/database.ts';
 import { until } from '../support/until.ts';
 
@@ -65,6 +66,30 @@ it('is taken by exactly one of many that come at once', async () => {
   expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
 });
 
+const lockedBy = ({ applicationName }: Lease) =>
+  database.superuser(
+    `select from pg_locks join pg_stat_activity using (pid)
+     where locktype = 'advisory' and granted and application_name = $1`,
+    [applicationName],
+  );
+
+it('is not taken while another one has its lock and not yet its row, and is when that comes to nothing', async () => {
+  const begun = `select pg_advisory_lock(hashtextextended('tenantry fleet', 0))`;
+  await withConnection(database.superuserUrl(), async (other) => {
+    await other.query(begun);
+    await expect(take(await newRun())).rejects.toMatchObject({ code: 'run_under_way' });
+    expect(await leases()).toEqual([]);
+  });
+  const lease = await withConnection(database.superuserUrl(), async (other) => {
+    await other.query(begun);
+    const taken = take(await newRun());
+    await other.query('select pg_advisory_unlock_all()');
+    return taken;
+  });
+  expect(lease.lost.aborted).toBe(false);
+  expect(await lockedBy(lease)).toHaveLength(1);
+});
+
 it('is free again when it is released, and nothing is left of it', async () => {
   const lease = await take(await newRun());
   await lease.release();
@@ -97,7 +122,9 @@ it('is not taken from a process that stands still until it has expired; then its
   // Held in one statement, so that the heartbeat of this process does not come in between.
   await database.superuser(`update control.migration_lease set holder = 'vm pid 1 ' || right(holder, 8),
     expires_at = now() - interval '1 second'`);
-  await take(next);
+  const taken = await take(next);
+  // Else the next to come would find the lock free, and this one dead.
+  expect(await lockedBy(taken)).toHaveLength(1);
   await until(async () => (await sessionsOf(lease)).length === 0, 'its sessions to be ended');
   await until(() => lease.lost.aborted, 'the former holder to notice');
   expect(await leases()).toMatchObject([{ run: next }]);

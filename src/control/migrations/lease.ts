@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../../clock.ts';
 import {
   type ControlDatabase,
@@ -7,7 +8,7 @@ import {
   translateError,
   type WriteSession,
 } from '../../db/index.ts';
-import { AppError } from '../../errors.ts';
+import { AppError, unavailable } from '../../errors.ts';
 
 /**
  * One run at a time. Who holds the lease says so in a row, again and again, and holds an advisory lock on a connection of
@@ -38,6 +39,8 @@ export interface LeaseParts {
 export const beatMs = 1000;
 /** For so long nobody takes over a lease that is not heard of, while its process may live. */
 export const expiryMs = 10_000;
+const retryMs = 50;
+const maxTries = 40;
 const lock = `hashtextextended('tenantry fleet', 0)`;
 
 /**
@@ -64,10 +67,25 @@ export async function takeLease(
     client.release(true);
     await connection.end();
   }
-  try {
+  async function tryLock(): Promise<boolean> {
     const { rows } = await client.query<{ taken: boolean }>(`select pg_try_advisory_lock(${lock}) as taken`);
-    const alone = rows[0]?.taken === true;
-    await database.write((session) => claim(session, { run, holder: own, alone }));
+    return rows[0]?.taken === true;
+  }
+  try {
+    let alone = await tryLock();
+    const tryClaim = () => database.write((session) => claim(session, { run, holder: own, alone }));
+    // There is a lock and no row while another one is about to write it, or has just released both.
+    for (let tries = 1; !(await tryClaim()); tries += 1) {
+      if (tries === maxTries) throw new AppError('run_under_way', 'Another run is beginning at this moment.');
+      await sleep(retryMs);
+      alone = await tryLock();
+    }
+    // Who was frozen has been ended, and its lock goes with its connection.
+    for (let tries = 1; !alone; tries += 1) {
+      if (tries === maxTries) throw unavailable('The lock of the run before is still held.');
+      await sleep(retryMs);
+      alone = await tryLock();
+    }
   } catch (error) {
     await letGo();
     throw error;
@@ -125,11 +143,15 @@ export async function leaseHolder(session: ReadSession): Promise<string | undefi
 /** The last word of a holder is its own alone. */
 const nameOf = (holder: string) => `tenantry-migrate ${holder.split(' ').at(-1)}`;
 
-/** @param alone nobody holds the lock: the holder of the row has died. @throws AppError run_under_way */
+/**
+ * @param alone nobody else holds the lock: the holder of the row has died
+ * @returns false, and nothing is changed, when somebody holds the lock and nobody the row
+ * @throws AppError run_under_way
+ */
 async function claim(
   session: WriteSession,
   { run, holder, alone }: { run: string; holder: string; alone: boolean },
-): Promise<void> {
+): Promise<boolean> {
   // Two that come at once meet here, whether there is a row or not.
   await session.query('lock table control.migration_lease in share row exclusive mode');
   const [held] = await session.query<{ run: string; holder: string; heard: string; expired: boolean }>(
@@ -142,6 +164,7 @@ async function claim(
       `Run ${held.run} holds the lease: ${held.holder}, last heard of at ${held.heard}.`,
     );
   }
+  if (held === undefined && !alone) return false;
   if (held !== undefined) await endSessions(session, held.holder);
   await session.query(
     `insert into control.migration_lease (run, holder, expires_at)
@@ -156,6 +179,7 @@ async function claim(
      where id <> $1 and status in ('running', 'paused')`,
     [run],
   );
+  return true;
 }
 
 /** A frozen process must neither keep its locks nor go on when it thaws. */

@@ -16,6 +16,10 @@ export interface ConsistencyTokens {
    *   keep all reads on the primary
    */
   read(tenantId: string, token: string): Position | undefined;
+  /** A position without a signature, to stand in something that has one of its own. */
+  write(position: Position): string;
+  /** What `write` has written; undefined as for `read`. */
+  parse(text: string): Position | undefined;
 }
 
 export interface ConsistencyTokenOptions {
@@ -37,10 +41,24 @@ export function createConsistencyTokens(options: ConsistencyTokenOptions): Consi
   const signatureOf = (payload: string, tenantId: string) =>
     createHmac('sha256', key).update(`${tenantId} ${payload}`).digest('base64url').slice(0, 27);
 
+  function write({ timeline, lsn }: Position): string {
+    const fields = [systemId() ?? '', timeline.toString(36), formatLsn(lsn), clock.nowMs().toString(36)];
+    return fields.join('~').replace('/', '-');
+  }
+
+  /** Signed by us, so it has the shape we gave it. */
+  function parse(text: string): Position | undefined {
+    const [system = '', timeline = '', lsn = '', madeAt = ''] = text.split('~');
+    if (clock.nowMs() - Number.parseInt(madeAt, 36) > windowMs + standstillMs()) return undefined;
+    if (system !== systemId()) return elsewhere;
+    return { timeline: Number.parseInt(timeline, 36), lsn: parseLsn(lsn.replace('-', '/')) };
+  }
+
   return {
-    sign(tenantId, { timeline, lsn }) {
-      const fields = [systemId() ?? '', timeline.toString(36), formatLsn(lsn), clock.nowMs().toString(36)];
-      const payload = fields.join('~').replace('/', '-');
+    write,
+    parse,
+    sign(tenantId, position) {
+      const payload = write(position);
       return `${payload}.${signatureOf(payload, tenantId)}`;
     },
     read(tenantId, token) {
@@ -51,11 +69,7 @@ export function createConsistencyTokens(options: ConsistencyTokenOptions): Consi
         const message = 'The token is not one of this tenant. Take it as it was given.';
         throw invalid([{ pointer: 'Consistency-Token', code: 'invalid_token', message }]);
       }
-      // Signed by us, so it has the shape we gave it.
-      const [system = '', timeline = '', lsn = '', madeAt = ''] = payload.split('~');
-      if (clock.nowMs() - Number.parseInt(madeAt, 36) > windowMs + standstillMs()) return undefined;
-      if (system !== systemId()) return elsewhere;
-      return { timeline: Number.parseInt(timeline, 36), lsn: parseLsn(lsn.replace('-', '/')) };
+      return parse(payload);
     },
   };
 }

@@ -121,15 +121,15 @@ class RequestScope implements TenantScope, Consistency, Freshness {
     this.#res.setHeader('Consistency-Token', this.#answerTokens.tokens.sign(this.tenant.id, position));
   }
 
-  require(token: string): void {
-    if (token === '') return;
-    const position = this.#answerTokens?.tokens.read(this.tenant.id, token);
+  require(seen: string): void {
+    if (seen === '') return;
+    const position = this.#answerTokens?.tokens.parse(seen);
     if (position !== undefined) this.after = furthest(this.after, position) ?? position;
   }
 
   seen(): string {
     if (this.#seen === undefined || this.#answerTokens === undefined) return '';
-    return this.#answerTokens.tokens.sign(this.tenant.id, this.#seen);
+    return this.#answerTokens.tokens.write(this.#seen);
   }
 
   saw(position: Position): void {

@@ -50,9 +50,9 @@ export class RequestContext {
 
 /** Carries how far a server had come from one request to another that must not see less. */
 export interface Freshness {
-  /** The next reads see all that a consistency token of this tenant stands for; nothing for ''. */
-  require(token: string): void;
-  /** A consistency token of what the reads so far have shown; '' when that is not known. */
+  /** The next reads see what these did; '' stands for nothing. To be trusted: it comes out of something signed. */
+  require(seen: string): void;
+  /** What the reads so far have shown, for the tenant; '' when that is not known. */
   seen(): string;
 }
 

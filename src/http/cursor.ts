@@ -9,7 +9,7 @@ import { invalid } from './validate.ts';
 export interface Cursor extends RowPosition {
   /** `after`: the rows that follow; `before`: those that precede. */
   way: 'after' | 'before';
-  /** A consistency token: how far the server had come that showed the page before; '' when it is not known. */
+  /** How far the server had come that showed the page before: see Freshness. */
   seen: string;
 }
 

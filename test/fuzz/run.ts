@@ -173,7 +173,7 @@ function learn(
   if (etag !== undefined && path.includes('{id}')) own.etags = [etag];
   if (token !== undefined) own.tokens = [token];
   const resource = resourceOfPath(path);
-  const ids = own.ids.own[resource] ?? [];
+  const ids = (own.ids.own[resource] ??= []);
   const body = answer.headers['content-type']?.includes('/json')
     ? (JSON.parse(answer.text) as Record<string, unknown>)
     : {};

@@ -1,3 +1,4 @@
+import { resources as registered } from '../isolation/registry.ts';
 import { emailOf } from '../support/holdings.ts';
 import { password, type TestTenant, type TestTenantry } from '../support/tenantry.ts';
 import { idMark } from './arbitrary.ts';
@@ -57,11 +58,10 @@ async function furnish(service: TestTenantry, tenant: TestTenant, marker: string
     orders: () => ({ customerId: viewer.id, lines: [{ productId: products[0]?.id, quantity: 1 }] }),
     'api-keys': (each) => ({ name: `${marker} ${each}`, scopes: ['read'] }),
   };
-  for (const resource of resources) {
-    const live = await Promise.all(
-      [1, 2].map(async (each) => (await make(resource, bodies[resource](each))).id),
-    );
-    const gone = (await make(resource, bodies[resource](3))).id;
+  const others = Object.entries(registered).map(([resource, { body }]) => [resource, body] as const);
+  for (const [resource, bodyOf] of [...Object.entries(bodies), ...others]) {
+    const live = await Promise.all([1, 2].map(async (each) => (await make(resource, bodyOf(each))).id));
+    const gone = (await make(resource, bodyOf(3))).id;
     await client.delete(`/v1/${resource}/${gone}`).expect(204);
     ids.own[resource] = live;
     ids.deleted[resource] = [gone];

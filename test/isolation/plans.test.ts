@@ -161,7 +161,7 @@ async function fill(): Promise<void> {
     for (const [name, { marked, references }] of Object.entries(tenantTables)) {
       const column = (field: string) => field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
       const fields = [
-        `'tenant_id', tenant.id, 'id', gen_random_uuid(), '${column(marked)}', 5000000000 + n`,
+        `'tenant_id', tenant.id, 'id', gen_random_uuid(), '${column(marked)}', 1000000000 + n`,
         `'created_at', now() - random() * interval '1 year'`,
         ...Object.keys(references).map((field) => `'${column(field)}', gen_random_uuid()`),
       ];

@@ -71,18 +71,18 @@ describe('a fleet at several versions', () => {
     for (const slug of ['old', 'older']) await fleet.onboard(slug);
     await fleet.addStep(
       'tenant',
-      '9001_invoices',
-      `create table invoices (id integer); create table reminders (id integer);
+      '9001_parcels',
+      `create table parcels (id integer); create table reminders (id integer);
        create function own() returns trigger language plpgsql as 'begin return new; end';
-       create trigger own before insert on invoices for each row execute function own();
-       create trigger common before insert on invoices for each row execute function control.guard_move()`,
+       create trigger own before insert on parcels for each row execute function own();
+       create trigger common before insert on parcels for each row execute function control.guard_move()`,
     );
     await fleet.addStep(
       'tenant',
       '9002_asked',
-      `await knex.raw('alter table invoices add column paid boolean');
+      `await knex.raw('alter table parcels add column paid boolean');
       const { rows } = await knex.raw('select current_schema() as schema');
-      await knex.raw('create index invoices_' + (rows.length === 1 ? 'paid' : 'not') + '_idx on invoices (paid)');`,
+      await knex.raw('create index parcels_' + (rows.length === 1 ? 'paid' : 'not') + '_idx on parcels (paid)');`,
     );
     await fleet.onboard('new');
     const report = await find();
@@ -145,11 +145,11 @@ describe('a fleet at several versions', () => {
   it('a schema that was replaced by an older one is told by what it is, and its ledger is not touched', async () => {
     // As restored from a backup of before the last two steps.
     await database.superuser(
-      `drop table tenant_new.invoices, tenant_new.reminders; drop function tenant_new.own();
+      `drop table tenant_new.parcels, tenant_new.reminders; drop function tenant_new.own();
        delete from tenant_new.knex_migrations where name like '900%'`,
     );
     const { findings } = await find();
-    expect(words({ findings })).toEqual([`tenant_new: knex's own ledger lacks 9001_invoices, 9002_asked`]);
+    expect(words({ findings })).toEqual([`tenant_new: knex's own ledger lacks 9001_parcels, 9002_asked`]);
     expect(findings[0]).toMatchObject({ repair: 'by hand', object: 'ledger' });
   });
 

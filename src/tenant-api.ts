@@ -5,7 +5,6 @@ import { order } from './features/orders/schema.ts';
 import { product } from './features/products/schema.ts';
 import { authOperations, meOperations } from './features/sessions/openapi.ts';
 import { user } from './features/users/schema.ts';
-import { bulkOperations } from './http/openapi/bulk-operations.ts';
 import type { OpenApiDocument } from './http/openapi/document.ts';
 import type { DescribedMount, Operations } from './http/openapi/operation.ts';
 import { resourceOperations } from './http/openapi/resource-operations.ts';
@@ -21,10 +20,7 @@ import { build } from './version.ts';
 /** A new one is one line here. */
 const resources: readonly Resource<unknown, unknown, unknown>[] = [user, product, order, apiKey, auditEvent];
 /** Of resources that have more than the usual ones. */
-const more: Readonly<Record<string, () => Operations>> = {
-  orders: orderOperations,
-  products: () => ({ ...resourceOperations(product), ...bulkOperations(product) }),
-};
+const more: Readonly<Record<string, () => Operations>> = { orders: orderOperations };
 
 /** The description of the tenant API: for each path of `tenantMounts` (build.ts), what is there. */
 const mounts: readonly DescribedMount[] = [

@@ -1,4 +1,5 @@
 import type { ColumnType, Condition, PageRequest, RowPosition, Selection } from './table-contract.ts';
+import type { TableShape } from './table-shape.ts';
 
 /** Which rows a statement is about, as SQL. Fields are known and checked before; values only ever travel as parameters. */
 export interface Part {
@@ -7,11 +8,7 @@ export interface Part {
   values: readonly unknown[];
 }
 
-interface Fields {
-  /** @throws Error for a field that is none */
-  column(field: string): string;
-  type(field: string): ColumnType;
-}
+type Fields = Pick<TableShape, 'column' | 'type'>;
 
 /** All that must hold for a row. */
 export function partsOf<Row>(

@@ -162,7 +162,6 @@ export function defineTable<Row extends Stamped>(definition: TableDefinition<Row
   return {
     ...reading,
     ...bulkOf({ definition, shape, texts, ask, snapshot }),
-    find: (session, id) => reading.find(session, id),
 
     async insert(session, values) {
       return requireRow((await insertChunk(session, [values]))[0]);

@@ -2,7 +2,6 @@ import cors from 'cors';
 import express, { type Express, type Request, type RequestHandler, type Router } from 'express';
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
-import { onceArrived } from './arrival.ts';
 import { bodies, patchTypesSetting } from './body.ts';
 import { deadline } from './ending.ts';
 import { type Health, healthRoutes } from './health.ts';
@@ -65,8 +64,7 @@ export function createApp(parts: AppParts): Express {
   });
   app.use(inOrder(onArrival, observed));
   if (parts.corsOrigins.length > 0) app.use(crossOrigin(parts.corsOrigins));
-  const read = bodies({ limitBytes: parts.bodyLimitBytes, patchTypes: parts.patchTypes });
-  app.use(onceArrived(read));
+  app.use(bodies({ limitBytes: parts.bodyLimitBytes, patchTypes: parts.patchTypes }));
   for (const { path, before, router } of parts.routes) app.use(path, inOrder(before, router));
   // Last: a router that does not take a request costs it a turn of the event loop.
   app.use(healthRoutes(parts.health));

@@ -1,4 +1,4 @@
-import type { Request, RequestHandler, Response } from 'express';
+import type { Request, Response } from 'express';
 import { AppError } from '../errors.ts';
 
 /**
@@ -11,41 +11,32 @@ const arrivalMs = 60_000;
 
 /**
  * For how long the rest of a body is still taken after its answer, milliseconds: a connection that is closed on who is
- * still sending loses the answer, too (RFC 9112, section 9.6).
+ * still sending loses the answer, too (RFC 9112, section 9.6); one that is read for ever is a gift.
  */
 const lingerMs = 2000;
 
-/** Those that `bulkRoutes` has; paths match in any case. */
+/** Those that createResourceRoutes() has; paths match in any case. */
 const bulkPath = /^\/v1\/[\w-]+\/bulk\/?$/i;
 
 export function isBulk({ method, path }: Request): boolean {
   return method === 'POST' && bulkPath.test(path);
 }
 
-/** @param read reads a body into `req.body`, unless it is of a bulk route */
-export function onceArrived(read: RequestHandler): RequestHandler {
-  return (req, res, next) => {
-    if (isBulk(req)) {
-      dropRest(req, res);
-      read(req, res, next);
-    } else if (hasBody(req)) {
-      readInTime(read, req, res, next);
-    } else {
-      read(req, res, next);
-    }
-  };
+export function hasBody({ headers }: Request): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
-function hasBody({ headers }: Request): boolean {
-  return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
-}
-
-function readInTime(
-  read: RequestHandler,
+/**
+ * To be called where a body begins to be read.
+ *
+ * @returns what is to be called when it has been: `next` is told of that, or that it took too long
+ */
+export function inTime(
   req: Request,
   res: Response,
   next: (error?: unknown) => void,
-): void {
+  withinMs = arrivalMs,
+): (error?: unknown) => void {
   let over = false;
   const timer = setTimeout(() => {
     if (req.complete) return;
@@ -53,15 +44,15 @@ function readInTime(
     dropRest(req, res);
     if (res.headersSent) req.socket.destroy();
     else next(tooSlow());
-  }, arrivalMs);
+  }, withinMs);
   req.once('close', () => clearTimeout(timer));
-  read(req, res, (error?: unknown) => {
+  return (error) => {
     if (!over) next(error);
-  });
+  };
 }
 
 /** What has not arrived when the answer has been sent is not waited for much longer. */
-function dropRest(req: Request, res: Response): void {
+export function dropRest(req: Request, res: Response): void {
   const { socket } = req;
   res.once('finish', () => {
     if (req.complete) return;

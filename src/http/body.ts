@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import express, { type Request, type RequestHandler, type Response } from 'express';
 import { AppError } from '../errors.ts';
-import { isBulk } from './arrival.ts';
+import { dropRest, hasBody, inTime, isBulk } from './arrival.ts';
 import { expectsContinue, requireShape } from './request-shape.ts';
 import { invalid } from './validate.ts';
 
@@ -11,19 +11,15 @@ export interface BodyOptions {
   limitBytes: number;
   /** Media types that PATCH takes. All other methods take JSON. */
   patchTypes: readonly string[];
+  /** Within which it must have come, milliseconds; default: see arrival.ts. */
+  arrivalMs?: number;
 }
 
 const json = 'application/json';
 const maxDepth = 32;
 
-/**
- * For how long the rest of a refused body is still read, milliseconds. A connection that is closed on who is still sending
- * loses the answer, too (RFC 9112, section 9.6); one that is read for ever is a gift.
- */
-const lingerMs = 2000;
-
 /** Into `req.body`, which is undefined when there is none. The shape of the request is looked at here, too: a layer costs. */
-export function bodies({ limitBytes, patchTypes }: BodyOptions): RequestHandler {
+export function bodies({ limitBytes, patchTypes, arrivalMs }: BodyOptions): RequestHandler {
   const takes = (req: Request) => {
     const type = mediaType(req);
     return type === json || (req.method === 'PATCH' && type !== undefined && patchTypes.includes(type));
@@ -46,6 +42,7 @@ export function bodies({ limitBytes, patchTypes }: BodyOptions): RequestHandler 
       throw error;
     }
     if (isBulk(req)) {
+      dropRest(req, res);
       next(); // its route asks for the body when it is known who sends it
       return;
     }
@@ -65,8 +62,7 @@ export function bodies({ limitBytes, patchTypes }: BodyOptions): RequestHandler 
       throw tooLarge();
     }
     if (expectsContinue(req)) res.writeContinue();
-    const done = withinLimit(req, res, limitBytes, next);
-    read(req, res, done);
+    read(req, res, withinLimit(req, res, limitBytes, inTime(req, res, next, arrivalMs)));
   };
 }
 
@@ -84,10 +80,6 @@ function typesOf({ method }: Request, patchTypes: readonly string[]): readonly s
 
 function mediaType({ headers }: Request): string | undefined {
   return headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
-}
-
-function hasBody({ headers }: Request): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
 /**
@@ -115,33 +107,33 @@ function withinLimit(
   };
 }
 
-function tooLarge(): AppError {
+export function tooLarge(): AppError {
   return new AppError('payload_too_large', 'The body is larger than this route takes.');
 }
 
 function refuseRest(req: Request, res: Response): void {
   // Who asks first may or may not send its body after the answer, so nothing that follows could be told apart.
   if (req.headers.expect !== undefined) res.setHeader('Connection', 'close');
-  const { socket } = req;
-  res.once('finish', () => {
-    if (req.complete) return;
-    // Once it is complete the connection may carry the next request.
-    const timer = setTimeout(() => req.complete || socket.destroy(), lingerMs);
-    req.once('close', () => clearTimeout(timer));
-  });
+  dropRest(req, res);
 }
 
 /**
- * What cannot be decoded would become U+FFFD, and two different inputs one; UTF-16 and a byte order mark are let in by
- * body-parser and by nobody's contract (RFC 8259, section 8.1). Depth is counted before the parser spends a tenth of a
- * second on a megabyte of brackets.
+ * What cannot be decoded would become U+FFFD, and two different inputs one; a byte order mark is let in by body-parser and
+ * by nobody's contract (RFC 8259, section 8.1).
+ *
+ * @throws AppError malformed_json
  */
-function requireText(bytes: Buffer, charset: string): void {
-  if (charset !== 'utf-8') throw new AppError('unsupported_media_type', 'The body must be UTF-8.');
+export function requireUtf8(bytes: Buffer): void {
   if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) {
     throw new AppError('malformed_json', 'The body begins with a byte order mark.');
   }
   if (!isUtf8(bytes)) throw new AppError('malformed_json', 'The body is not well-formed UTF-8.');
+}
+
+/** Depth is counted before the parser spends a tenth of a second on a megabyte of brackets. */
+function requireText(bytes: Buffer, charset: string): void {
+  if (charset !== 'utf-8') throw new AppError('unsupported_media_type', 'The body must be UTF-8.');
+  requireUtf8(bytes);
   if (depthOf(bytes) > maxDepth) {
     const message = `At most ${maxDepth} levels are taken.`;
     throw invalid([{ pointer: '', code: 'too_deep', message }]);

@@ -1,9 +1,9 @@
-import { isUtf8 } from 'node:buffer';
 import { setImmediate as othersTurn } from 'node:timers/promises';
 import type { Request } from 'express';
 import type { z } from 'zod';
 import type { Batch, RowFault } from '../db/index.ts';
 import { AppError, type FieldError } from '../errors.ts';
+import { requireUtf8, tooLarge } from './body.ts';
 import { createIntake, type Intake } from './intake.ts';
 import { type Line, linesOf, ndjsonType } from './ndjson.ts';
 import { invalid, judge } from './validate.ts';
@@ -160,10 +160,7 @@ async function wholeText(req: Request): Promise<string> {
   if (Number(req.headers['content-length']) > bulkLimits.jsonBytes) throw tooLarge();
   const intake = createIntake(req);
   const bytes = await allOf(intake);
-  if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) {
-    throw new AppError('malformed_json', 'The body begins with a byte order mark.');
-  }
-  if (!isUtf8(bytes)) throw new AppError('malformed_json', 'The body is not well-formed UTF-8.');
+  requireUtf8(bytes);
   return bytes.toString();
 }
 
@@ -191,8 +188,4 @@ function parsed(text: string): unknown {
 
 function wrong(code: string, message: string): AppError {
   return invalid([{ pointer: '', code, message }]);
-}
-
-function tooLarge(): AppError {
-  return new AppError('payload_too_large', 'The body is larger than this route takes.');
 }

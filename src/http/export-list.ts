@@ -4,7 +4,7 @@ import type { Page, RowPosition, TenantScope } from '../db/index.ts';
 import { AppError } from '../errors.ts';
 import { withoutDeadline } from './ending.ts';
 import { type ListRequest, only } from './list.ts';
-import { filtersOf, type ListRules, querySchema, wantedOf } from './list-query.ts';
+import { type ListRules, querySchema, wantedOf } from './list-query.ts';
 import { ndjsonType } from './ndjson.ts';
 import { parseQuery } from './validate.ts';
 
@@ -91,7 +91,7 @@ function exportSchema(rules: ListRules): z.ZodObject {
       count: _count,
       ...others
     } = querySchema(rules).shape;
-    schema = z.strictObject({ ...others, ...filtersOf(rules), format: z.literal('ndjson').optional() });
+    schema = z.strictObject({ ...others, format: z.literal('ndjson').optional() });
     schemas.set(rules, schema);
   }
   return schema;

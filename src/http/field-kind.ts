@@ -8,11 +8,10 @@ export interface FieldKind {
   operators: readonly Operator[];
   nullable: boolean;
   /** A value of the field as it stands in a query. */
-  text(schema: z.ZodType): z.ZodType;
+  text: z.ZodType;
 }
 
 const ordered = ['lt', 'lte', 'gt', 'gte'] as const;
-const same = (schema: z.ZodType) => schema;
 const wholeNumber = () =>
   z
     .string()
@@ -26,20 +25,20 @@ const largestInteger = 2_147_483_647;
 export function kindOf(schema: z.ZodType): FieldKind {
   const { core, nullable } = bare(schema);
   const more: readonly Operator[] = nullable ? ['null'] : [];
-  const kind = (column: ColumnType, operators: readonly Operator[], text = same): FieldKind => ({
+  const kind = (column: ColumnType, operators: readonly Operator[], text = core): FieldKind => ({
     column,
     operators: [...operators, ...more],
     nullable,
-    text: (given) => text(bare(given).core),
+    text,
   });
   if (core instanceof z.ZodEnum) return kind('text', ['eq', 'ne', 'in']);
   if (core instanceof z.ZodNumber) {
     const fits =
       (core.maxValue ?? Infinity) <= largestInteger && (core.minValue ?? -Infinity) >= -largestInteger;
-    return kind(fits ? 'integer' : 'bigint', ['eq', 'ne', ...ordered, 'in'], wholeNumber);
+    return kind(fits ? 'integer' : 'bigint', ['eq', 'ne', ...ordered, 'in'], wholeNumber());
   }
   const format = core instanceof z.ZodStringFormat ? core.format : undefined;
-  if (format === 'datetime') return kind('timestamptz', ['eq', ...ordered], time);
+  if (format === 'datetime') return kind('timestamptz', ['eq', ...ordered], time());
   if (format === 'guid' || format === 'uuid') return kind('uuid', ['eq', 'ne', 'in']);
   if (core instanceof z.ZodString || core instanceof z.ZodStringFormat) {
     return kind('text', ['eq', 'ne', 'in', 'prefix']);

@@ -100,7 +100,7 @@ export function filtersOf({ filterable = {}, operators = false }: ListRules): Re
   const filters: Record<string, z.ZodType> = {};
   for (const [field, schema] of Object.entries(filterable)) {
     const kind = kindOf(schema);
-    const one = kind.text(schema);
+    const one = kind.text;
     filters[`filter[${field}]`] = one.optional();
     if (!operators) continue;
     for (const operator of kind.operators) filters[`filter[${field}][${operator}]`] = valueOf(operator, one);

@@ -41,6 +41,8 @@ export interface ResourceDocs {
   noun: string;
   /** What its service has. Default: all. */
   usual?: readonly Usual[];
+  /** Whether its service has `bulk` as well. Default false. */
+  bulk?: boolean;
   /** Of the view, what does not follow from what it was made of. */
   examples: {
     create?: Readonly<Record<string, unknown>>;

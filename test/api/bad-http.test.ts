@@ -1,5 +1,8 @@
 import { once } from 'node:events';
 import { beforeAll, describe, expect, it } from '@jest/globals';
+import express, { type ErrorRequestHandler } from 'express';
+import { type AppError, errorTable } from '../../src/errors.ts';
+import { bodies } from '../../src/http/body.ts';
 import type { Unreadable } from '../../src/http/unreadable.ts';
 import { useDatabase } from '../support/database.ts';
 import { expectProblem } from '../support/problem.ts';
@@ -278,6 +281,29 @@ describe('a connection whose refused body has come whole', () => {
       socket.write('GET /livez HTTP/1.1\r\nHost: x\r\n\r\n');
       expect(await answer()).toMatch(/^HTTP\/1\.1 200 /);
     }
+    socket.destroy();
+  });
+});
+
+describe('a body that takes too long', () => {
+  const slow = useRawServer(() => {
+    const app = express();
+    app.use(bodies({ limitBytes: 1000, patchTypes: [], arrivalMs: 100 }));
+    app.use((_req, res) => void res.status(204).end());
+    const told: ErrorRequestHandler = (error: AppError, _req, res, _next) => {
+      res.status(errorTable[error.code].status).json(error.code);
+    };
+    return app.use(told);
+  });
+
+  it('is answered with 408, and one that comes in time is not', async () => {
+    const socket = await slow.open();
+    const head = `POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n${length}\r\n`;
+    const answer = async () => String((await once(socket, 'data'))[0]);
+    socket.write(head + product);
+    expect(await answer()).toMatch(/^HTTP\/1\.1 204 /);
+    socket.write(head + product.slice(1));
+    expect(await answer()).toMatch(/^HTTP\/1\.1 408 [^]*request_timeout/);
     socket.destroy();
   });
 });

@@ -25,6 +25,7 @@ export const product = defineResource({
   docs: {
     ...{ one: 'Product', many: 'Products', tag: 'Products', noun: 'a product' },
     about: 'What is sold, and how many there are.',
+    bulk: true,
     examples: {
       create: { sku: 'TPS-1', name: 'Cover sheet', priceCents: 990, stock: 5 },
       patch: { stock: 7 },

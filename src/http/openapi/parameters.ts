@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { oas31 } from 'zod-openapi';
 import type { Operator } from '../../db/index.ts';
-import { kindOf } from '../field-kind.ts';
+import { type FieldKind, kindOf } from '../field-kind.ts';
 import { defaultLimit, type ListRules, maxLimit } from '../list-query.ts';
 import type { Parameter } from './operation.ts';
 
@@ -80,7 +80,7 @@ export function oneParameters({ fields = [], deletable = false }: ListRules): Pa
 export function filterParameters({ filterable = {}, operators = false }: ListRules): Parameter[] {
   return Object.entries(filterable).flatMap(([field, schema]) => {
     const kind = kindOf(schema);
-    const one = valueSchema(kind.text(schema), schema);
+    const one = valueSchema(kind);
     const also = operators ? kind.operators : [];
     return [
       parameter(`filter[${field}]`, `\`${field}\` ${words.eq}.`, one),
@@ -104,9 +104,7 @@ function filterBy(field: string, operator: Operator, one: Schema): Parameter {
   return parameter(name, description, one);
 }
 
-/** @param text as it is parsed @param field what it is compared to */
-function valueSchema(text: z.ZodType, field: z.ZodType): Schema {
-  const column = kindOf(field).column;
+function valueSchema({ column, text }: FieldKind): Schema {
   // As far as a number can be told from a text; it need not be one that the field can have.
   if (column === 'integer' || column === 'bigint') {
     return { type: 'integer', minimum: -999_999_999_999_999, maximum: 999_999_999_999_999 };

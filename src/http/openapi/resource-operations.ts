@@ -3,6 +3,7 @@ import type { ErrorCode } from '../../errors.ts';
 import type { ListRules } from '../list-query.ts';
 import { ndjsonType } from '../ndjson.ts';
 import type { Resource, Usual } from '../resource.ts';
+import { bulkOperations } from './bulk-operations.ts';
 import type { Answer, Body, Operation, Operations } from './operation.ts';
 import { listParameters, oneParameters } from './parameters.ts';
 
@@ -127,12 +128,14 @@ export function resourceOperations<View, Create, Patch>(resource: Resource<View,
         }),
     ],
   };
-  return Object.fromEntries(
-    usual.map((kind) => {
-      const [route, describe] = operations[kind];
-      return [route, describe()];
-    }),
-  );
+  const described = usual.map((kind) => {
+    const [route, describe] = operations[kind];
+    return [route, describe()];
+  });
+  return {
+    ...Object.fromEntries(described),
+    ...(docs.bulk === true ? bulkOperations(resource) : {}),
+  } as Operations;
 }
 
 /** One that was made as its example says, or as an example of the view does. */

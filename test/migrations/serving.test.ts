@@ -188,6 +188,7 @@ describe('beside a newer build, which knows the step', () => {
 
   it('what the newer one asks for and is still to be made is no fault, and is one once it should be there', async () => {
     await database.superuser(`alter table ${schema}.products rename column sku to older`);
+    await database.caughtUp();
     try {
       expectProblem(await tenant.client.get('/v1/products'), 500, 'internal', []);
       for (let times = 0; times < 2; times += 1) {
@@ -198,6 +199,7 @@ describe('beside a newer build, which knows the step', () => {
       expectProblem(await byTheNewer(), 500, 'internal', []);
     } finally {
       await database.superuser(`alter table ${schema}.products rename column older to sku`);
+      await database.caughtUp();
     }
     await byTheNewer().expect(200);
   });
@@ -213,11 +215,13 @@ describe('a statement that does not fit the tables', () => {
   async function withColumnGone<T>(fn: () => Promise<T>): Promise<T> {
     await tenant.client.get('/v1/products').expect(200);
     await database.superuser(`alter table ${schema}.products rename column sku to gone`);
+    await database.caughtUp(); // a replica that is behind has it still
     try {
       return await fn();
     } finally {
       await note(schema, { version: newest, needs: null });
       await database.superuser(`alter table ${schema}.products rename column gone to sku`);
+      await database.caughtUp();
       await told(schema);
       clock.advance(1000);
       await tenant.client.get('/v1/products').expect(200);
@@ -282,6 +286,7 @@ describe('a statement that does not fit the tables', () => {
       expectProblem(await answering, 503, 'tenant_migrating', []);
     });
     await database.superuser(`alter table ${schema}.order_lines rename column pieces to quantity`);
+    await database.caughtUp();
     await note(schema, { needs: null });
     clock.advance(1000);
     const product9 = await tenant.client.get(`/v1/products/${id}`).expect(200);
@@ -291,11 +296,13 @@ describe('a statement that does not fit the tables', () => {
 
   it('tells nobody which tenants there are', async () => {
     await database.superuser('alter table shared.users rename column email to gone');
+    await database.caughtUp();
     try {
       const answer = await login({ slug: 'nobody-has-this-slug', ownerEmail: 'a@b.test' });
       expectProblem(answer, 503, 'tenant_migrating', []);
     } finally {
       await database.superuser('alter table shared.users rename column gone to email');
+      await database.caughtUp();
     }
   });
 });

@@ -131,9 +131,9 @@ describe('a job', () => {
   });
 
   it('is cancelled while it runs, and one that has ended is not', async () => {
-    const { id } = await scene.add('waits', {});
     let open = (): void => undefined;
     gate = new Promise((resolve) => (open = resolve));
+    const { id } = await scene.add('waits', {});
     await until(() => runs.get(id) === 1, 'the job to begin');
     const { body } = await service.operator().post(`/admin/v1/jobs/${id}/cancel`).expect(202);
     expect(body).toMatchObject({ id, cancelRequested: true });

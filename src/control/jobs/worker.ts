@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Runner, WorkerEvents } from 'graphile-worker';
 import type { PoolClient } from 'pg';
 import type { Logger } from 'pino';
@@ -104,9 +105,13 @@ export function createJobWorker(options: WorkerOptions): JobWorker {
 
   async function workOn(lent: LentPool): Promise<void> {
     const runner = await begin(lent);
-    sweeper ??= setInterval(() => {
-      sweeping = sweeping.then(sweep);
-    }, sweepMs);
+    if (sweeper === undefined) {
+      const look = () => {
+        sweeping = sweeping.then(sweep);
+      };
+      look(); // who starts may be who takes the place of a process that died
+      sweeper = setInterval(look, sweepMs);
+    }
     const stop = () => void runner.stop().catch(() => undefined); // its promise tells
     stopping.signal.addEventListener('abort', stop);
     if (stopping.signal.aborted) stop();
@@ -219,12 +224,7 @@ async function common(lent: LentPool, logger: Logger) {
   };
 }
 
+/** Until the time has passed, or the signal comes or has come. */
 function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
+  return sleep(ms, undefined, { signal }).catch(() => undefined); // it rejects when it is aborted, and only then
 }

@@ -99,11 +99,14 @@ export function createRunner(options: RunnerOptions): Runner {
 
   async function up(choices: UpOptions = {}): Promise<RunReport> {
     const startedMs = clock.monotonicMs();
-    const plans = chosen(await plan(), choices);
+    const look = async () => {
+      const plans = chosen(await plan(), choices);
+      return { plans, tally: createTally(plans, choices.onProgress) };
+    };
+    let { plans, tally } = await look();
     const pending = await pendingScripts(plans);
     // What is applied to nothing holds nobody up.
     if (plans.some(({ version }) => version !== undefined)) await lint(pending);
-    const tally = createTally(plans, choices.onProgress);
     const report = (ending: Parameters<typeof reportOf>[2]) =>
       reportOf(tally.results, clock.monotonicMs() - startedMs, ending);
     if (choices.signal?.aborted) return report({ run: undefined, ...tally.skipAll(interrupted) });
@@ -115,7 +118,8 @@ export function createRunner(options: RunnerOptions): Runner {
     }
 
     // Before there is a lease at all, the schema control is guarded by its own claim alone.
-    if (!stands(plans)) {
+    const stood = stands(plans);
+    if (!stood) {
       const [control] = plans;
       if (control === undefined) throw new Error('A fleet has at least control and shared');
       const { outcome } = await migrateWhole(control, tally);
@@ -124,6 +128,8 @@ export function createRunner(options: RunnerOptions): Runner {
     const run = choices.run ?? uuidv7();
     const lease = await takeLease(options, run, holderHere());
     try {
+      // Who held the lease until now may have done all of it, which is nothing that this run has applied.
+      if (stood) ({ plans, tally } = await look());
       if (choices.run === undefined) {
         await database.write((session) => insertRun(session, { id: run, ...asked(choices) }));
       }

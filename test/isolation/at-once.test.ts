@@ -6,7 +6,7 @@ import { createHoldings, emailOf, type Held, type Holdings, skuOf } from '../sup
 import { outcomeOf } from '../support/outcome.ts';
 import { type PgBouncers, startPgBouncers } from '../support/pgbouncer.ts';
 import { describeWith } from '../support/require-server.ts';
-import { othersRows } from '../support/rows.ts';
+import { expectSameRows, othersRows } from '../support/rows.ts';
 import { replicasFresh, startTenantry, type TestTenant, type TestTenantry } from '../support/tenantry.ts';
 import { until } from '../support/until.ts';
 import { functionsOf, plant, spoken, type Target } from './kernel-functions.ts';
@@ -141,7 +141,7 @@ function suite(name: string, settings: () => Promise<Record<string, string>>): v
           }),
         ),
       );
-      expect(await othersRows(database, first.tenant.id)).toEqual(before);
+      expectSameRows(await othersRows(database, first.tenant.id), before);
     },
   );
 

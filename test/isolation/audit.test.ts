@@ -6,7 +6,7 @@ import { withoutPolicies } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { useHoldings } from '../support/holdings.ts';
 import { sqlStateOf } from '../support/outcome.ts';
-import { allRows } from '../support/rows.ts';
+import { allRows, expectSameRows } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { problemOf, useTenantry } from '../support/tenantry.ts';
 
@@ -85,7 +85,7 @@ describe.each(['ash', 'cedar'])('the audit of the tenant %s', (slug) => {
       );
       expect([table, refused]).toEqual([table, '42501']);
     }
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 
   it('of the platform hears from the tenant only what operators did', async () => {

@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from 'uuid';
 import { orderLines } from '../../src/features/orders/repository.ts';
 import { useDatabase } from '../support/database.ts';
 import { createHoldings, emailOf, type Holdings, type Resource, skuOf } from '../support/holdings.ts';
-import { allRows } from '../support/rows.ts';
+import { allRows, expectSameRows } from '../support/rows.ts';
 import { password, problemOf, useTenantry } from '../support/tenantry.ts';
 
 /** What has been deleted is nowhere, and comes back as it was. */
@@ -58,7 +58,7 @@ describe.each(['shared', 'schema'] as const)('in a tenant with isolation %s', (i
     await client().get(place(resource, 'deleted')).expect(404);
     await client().patch(place(resource, 'deleted')).send(change).expect(404);
     await client().delete(place(resource, 'deleted')).expect(404);
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 
   it('a deleted order cannot be cancelled, and cancelling puts no stock into a deleted product', async () => {
@@ -97,7 +97,7 @@ describe.each(['shared', 'schema'] as const)('in a tenant with isolation %s', (i
       const before = await allRows(database);
       const problem = problemOf(await client().post(`/v1/${resource}/${first}/restore`).expect(409));
       expect(problem).toMatchObject({ code, errors: [{ pointer: `/${field}` }] });
-      expect(await allRows(database)).toEqual(before);
+      expectSameRows(await allRows(database), before);
       await client().delete(`/v1/${resource}/${second}`).expect(204);
       await client().post(`/v1/${resource}/${first}/restore`).expect(200);
       await client().post(`/v1/${resource}/${second}/restore`).expect(409);
@@ -142,7 +142,7 @@ describe.each(['shared', 'schema'] as const)('in a tenant with isolation %s', (i
     await client()
       .post(`${place(resource, 'live')}/restore`)
       .expect(200, body as object);
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 
   it.each(resources)('restored %s are what they were, one version on for each step', async (resource) => {

@@ -5,7 +5,7 @@ import { copyRows, schemaName, tenantTables } from '../../src/db/index.ts';
 import { withConnection } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { useHoldings } from '../support/holdings.ts';
-import { allRows, type AnyRow, othersRows } from '../support/rows.ts';
+import { allRows, type AnyRow, expectSameRows, othersRows } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { password, useTenantry } from '../support/tenantry.ts';
 import { exportOf, importOf, taken } from '../support/transfer.ts';
@@ -175,7 +175,7 @@ describe('an import', () => {
     expect(await rowsOf(id, 'shared')).toEqual(await rowsOf(tenant.id, schema));
     expect(report.rows).toBe((await rowsOf(id, 'shared')).length);
     // Nobody else's rows have changed.
-    expect(await othersRows(database, id)).toEqual(before);
+    expectSameRows(await othersRows(database, id), before);
   });
 });
 

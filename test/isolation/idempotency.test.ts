@@ -5,7 +5,7 @@ import { products } from '../../src/features/products/repository.ts';
 import { withoutPolicies } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { useHoldings } from '../support/holdings.ts';
-import { othersRows } from '../support/rows.ts';
+import { expectSameRows, othersRows } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { useTenantry } from '../support/tenantry.ts';
 
@@ -51,7 +51,7 @@ describe.each(['ash', 'cedar'])('what is kept of the requests of the tenant %s',
     expect(await make(slug, once)).toMatchObject({ sku: `${slug} the same` });
     expect(once.times).toBe(1);
     await make(slug, onceOf(`new of ${slug}`));
-    expect(await othersRows(database, tenant().id)).toEqual(others);
+    expectSameRows(await othersRows(database, tenant().id), others);
   });
 
   it('is not found by anybody else', async () => {
@@ -79,7 +79,7 @@ describe.each(['ash', 'cedar'])('what is kept of the requests of the tenant %s',
     await make(slug, onceOf(`room of ${slug}`));
     const unit = doneOnce(onceOf(`no policy for ${slug}`), () => Promise.resolve(slug));
     expect(await withoutPolicies(database, tenant().scope.tenant, unit)).toBe(slug);
-    expect(await othersRows(database, tenant().id)).toEqual(others);
+    expectSameRows(await othersRows(database, tenant().id), others);
   });
 });
 

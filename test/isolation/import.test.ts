@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { useDatabase } from '../support/database.ts';
 import { useHoldings } from '../support/holdings.ts';
-import { othersRows } from '../support/rows.ts';
+import { expectSameRows, othersRows } from '../support/rows.ts';
 import { startTenantry, useTenantry } from '../support/tenantry.ts';
 import { exportOf, forged, importOf, type Parts, taken } from '../support/transfer.ts';
 import { unchanged } from '../support/untouched.ts';
@@ -241,7 +241,7 @@ describe('where the signature is not asked for', () => {
     const before = await othersRows(database, 'nobody');
     const [forge] = forgeries['a row for another tenant'] as (typeof forgeries)[string];
     const { tenant } = await attempt(forge(), { unsigned: true });
-    expect(await othersRows(database, tenant.id)).toEqual(before);
+    expectSameRows(await othersRows(database, tenant.id), before);
   });
 
   it('an export of an installation with another secret is taken, and not without saying so', async () => {

@@ -3,7 +3,7 @@ import type request from 'supertest';
 import { v7 as uuidv7 } from 'uuid';
 import { useDatabase } from '../support/database.ts';
 import { useHoldings, emailOf, type Holding, type Resource, skuOf } from '../support/holdings.ts';
-import { allRows } from '../support/rows.ts';
+import { allRows, expectSameRows } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { problemOf, useTenantry } from '../support/tenantry.ts';
 
@@ -154,7 +154,7 @@ describe.each(['ash', 'cedar'])('for a client of the tenant %s', (slug) => {
       for (const state of states) expect(await bytes(heldBy(other)[resource][state])).toEqual(unknown);
     }
     expect(await bytes(heldBy(slug)[resource].deleted)).toEqual(unknown);
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 
   // Not the second: a product stands in one line of an order.

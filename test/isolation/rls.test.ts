@@ -6,7 +6,7 @@ import { withConnection } from '../support/connection.ts';
 import { testPostgres, useDatabase } from '../support/database.ts';
 import { useHoldings, type Holdings, skuOf } from '../support/holdings.ts';
 import { sqlStateOf } from '../support/outcome.ts';
-import { allRows, othersRows, tenantTables } from '../support/rows.ts';
+import { allRows, expectSameRows, othersRows, tenantTables } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { useTenantry } from '../support/tenantry.ts';
 import { until } from '../support/until.ts';
@@ -99,7 +99,7 @@ describe.each([
     const insert = `insert into counters (tenant_id, id, name, value) values ($1, $2, 'planted', 1)`;
     const values = [foreign.tenant.id, uuidv7()];
     expect(await sqlStateOf(() => write((session) => session.query(insert, values)))).toBe(notAllowed);
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 
   it('cannot hand its rows to another tenant', async () => {
@@ -107,7 +107,7 @@ describe.each([
     const give = 'update products set tenant_id = $1';
     const call = () => write((session) => session.query(give, [foreign.tenant.id]));
     expect(await sqlStateOf(call)).toBe(notAllowed);
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 
   it.each(changeable)('changes its own rows of %s alone, without a WHERE', async (table) => {
@@ -116,7 +116,7 @@ describe.each([
       session.query<{ id: string }>(`update ${table} set updated_at = now() returning tenant_id as id`),
     );
     expect([...new Set(touched.map((row) => row.id))]).toEqual([scope.tenant.id]);
-    expect(await othersRows(database, scope.tenant.id)).toEqual(before);
+    expectSameRows(await othersRows(database, scope.tenant.id), before);
   });
 
   it('cannot lock a row of another tenant', async () => {
@@ -134,7 +134,7 @@ describe.each([
     for (const id of [foreign[target].live, of('dogwood')[target].live, uuidv7()]) {
       expect(await sqlStateOf(() => write((session) => session.query(refer, [id])))).toBe('23503');
     }
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 
   it('may use every unique value that others use, and learns nothing of it', async () => {
@@ -152,7 +152,7 @@ describe.each([
     const forced = () =>
       read((session) => products.insert(session as WriteSession, product(`forced-${slug}`)));
     expect(await sqlStateOf(forced)).toBe('25006');
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 });
 
@@ -193,7 +193,7 @@ describe('without the scope of a tenant', () => {
     const insert = `insert into shared.counters (tenant_id, id, name, value) values ($1, $2, 'planted', 1)`;
     const call = () => database.app(insert, [of('ash').tenant.id, uuidv7()]);
     expect(await sqlStateOf(call)).toBe(notAllowed);
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 });
 

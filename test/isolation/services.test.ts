@@ -10,7 +10,7 @@ import { withoutPolicies } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { createHoldings, useHoldings, emailOf, type Holding, type Held, skuOf } from '../support/holdings.ts';
 import { outcomeOf } from '../support/outcome.ts';
-import { allRows, othersRows } from '../support/rows.ts';
+import { allRows, expectSameRows, othersRows } from '../support/rows.ts';
 import { plantStrays } from '../support/stray.ts';
 import { password, useTenantry } from '../support/tenantry.ts';
 
@@ -207,7 +207,7 @@ describe.each(['ash', 'cedar'])('of the tenant %s', (slug) => {
     for (const [kind, ids] of Object.entries(targets)) {
       expect([kind, await outcomeOf(() => run(scope(), ids))]).toEqual([kind, absent]);
     }
-    expect(await allRows(database)).toEqual(before);
+    expectSameRows(await allRows(database), before);
   });
 
   it.each(rows)('%s finds its own row', async (title, run) => {
@@ -225,7 +225,7 @@ describe.each(['ash', 'cedar'])('of the tenant %s', (slug) => {
     const answer = await outcomeOf(() => run(scope(), ids));
     expect(['not_found', 0]).not.toContainEqual(answer);
     expect(answer).not.toEqual([]);
-    expect(await othersRows(database, own.id)).toEqual(others);
+    expectSameRows(await othersRows(database, own.id), others);
   });
 
   describe.each([
@@ -245,7 +245,7 @@ describe.each(['ash', 'cedar'])('of the tenant %s', (slug) => {
             expect([kind, answer]).toEqual([kind, absent]);
           }
         }
-        expect(await allRows(database)).toEqual(before);
+        expectSameRows(await allRows(database), before);
       },
     );
 
@@ -253,7 +253,7 @@ describe.each(['ash', 'cedar'])('of the tenant %s', (slug) => {
       const others = await othersRows(database, scope().tenant.id);
       // One that has been revoked the other way is not there any more.
       await outcomeOf(() => unit((session) => run(session, idsOf(slug, 'live'), slug)));
-      expect(await othersRows(database, scope().tenant.id)).toEqual(others);
+      expectSameRows(await othersRows(database, scope().tenant.id), others);
     });
   });
 
@@ -275,6 +275,6 @@ describe.each(['ash', 'cedar'])('of the tenant %s', (slug) => {
         expect(await data().db.read(scope(), (session) => seen(session, email))).toMatchObject({ id });
       }
     }
-    expect(await othersRows(database, scope().tenant.id)).toEqual(others);
+    expectSameRows(await othersRows(database, scope().tenant.id), others);
   });
 });

@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from 'node:util';
+import { expect } from '@jest/globals';
 import { withConnection } from './connection.ts';
 import type { TestDatabase } from './database.ts';
 
@@ -24,11 +26,10 @@ export function allRows(database: TestDatabase): Promise<AnyRow[]> {
   return withConnection(database.superuserUrl(), async (client) => {
     const tables = await client.query<{ place: string }>(tablesQuery);
     const each = tables.rows.map(
-      ({ place }) => `select '${place}' as place, to_jsonb(t) as row from ${place} t`,
+      ({ place }) => `select '${place}' as place, tenant_id, id, to_jsonb(t) as row from ${place} t`,
     );
     const { rows } = await client.query<AnyRow>(`
-      select * from (${each.join(' union all ')}) all_rows
-      order by place, row ->> 'tenant_id', row ->> 'id'`);
+      select place, row from (${each.join(' union all ')}) all_rows order by place, tenant_id, id`);
     return rows;
   });
 }
@@ -49,4 +50,13 @@ export function newEvents(before: readonly AnyRow[], after: readonly AnyRow[]): 
 /** Without those of one tenant. */
 export async function othersRows(database: TestDatabase, tenantId: string): Promise<AnyRow[]> {
   return (await allRows(database)).filter(({ row }) => row.tenant_id !== tenantId);
+}
+
+/**
+ * As toEqual(), which takes a second to find no difference in some thousands of rows.
+ *
+ * @param about shown with a difference
+ */
+export function expectSameRows(rows: readonly AnyRow[], before: readonly AnyRow[], about = ''): void {
+  if (!isDeepStrictEqual(rows, before)) expect([about, rows]).toEqual([about, before]);
 }

@@ -1,6 +1,8 @@
+import type { Request } from 'express';
 import { z } from 'zod';
 import type { Condition, Operator, Selection } from '../db/index.ts';
 import { kindOf } from './field-kind.ts';
+import { parseQuery } from './validate.ts';
 
 /** What the parameters of a list may be, and what they mean. */
 export interface ListRules {
@@ -28,8 +30,8 @@ export interface ListQuery {
   count: 'exact' | 'estimated' | undefined;
   include: readonly string[];
   fields: readonly string[] | undefined;
-  where: Record<string, unknown>;
-  filter: Condition<Record<string, unknown>>[];
+  where: Readonly<Record<string, unknown>>;
+  filter: readonly Condition<Record<string, unknown>>[];
   deleted: Selection<unknown>['deleted'];
 }
 
@@ -37,42 +39,76 @@ export const maxLimit = 100;
 export const defaultLimit = 20;
 const maxListed = 100;
 
+/** Queries of a list that are kept, and characters of one. A longer one is parsed each time. */
+const [maxKept, maxLength] = [200, 300];
+
+interface Form {
+  schema: ReturnType<typeof makeSchema>;
+  /** By the text of the query. */
+  understood: Map<string, ListQuery>;
+}
+
 /** Made once for each list: building a schema costs more than all else that a page needs of the process. */
-const schemas = new WeakMap<ListRules, ReturnType<typeof makeSchema>>();
+const forms = new WeakMap<ListRules, Form>();
+
+function formOf(rules: ListRules): Form {
+  const form = forms.get(rules) ?? { schema: makeSchema(rules), understood: new Map() };
+  forms.set(rules, form);
+  return form;
+}
 
 /** Parses a query, given as it is, into what `wantedOf` understands. Any parameter that is not known is refused. */
-export function querySchema(rules: ListRules): ReturnType<typeof makeSchema> {
-  const schema = schemas.get(rules) ?? makeSchema(rules);
-  schemas.set(rules, schema);
-  return schema;
+export function querySchema(rules: ListRules): Form['schema'] {
+  return formOf(rules).schema;
+}
+
+/**
+ * What a request wants of a list. The same few queries are asked again and again, and there are dozens of parameters that one
+ * of them may have.
+ *
+ * @throws AppError invalid_input
+ */
+export function listQueryOf(rules: ListRules, req: Request): Readonly<ListQuery> {
+  const { schema, understood } = formOf(rules);
+  const at = req.originalUrl.indexOf('?');
+  const text = at < 0 ? '' : req.originalUrl.slice(at);
+  const known = understood.get(text);
+  if (known !== undefined) return known;
+  const query = wantedOf(parseQuery(schema, req));
+  if (text.length <= maxLength && query.cursor === undefined) {
+    if (understood.size === maxKept) understood.clear();
+    understood.set(text, query);
+  }
+  return query;
 }
 
 /** @param query as querySchema() gives it */
 export function wantedOf(query: Record<string, unknown>): ListQuery {
-  const wanted: ListQuery = {
-    limit: query['limit'] as number,
-    cursor: query['cursor'] as string | undefined,
-    sort: query['sort'] as string,
-    count: query['count'] as ListQuery['count'],
-    include: (query['include'] as string[] | undefined) ?? [],
-    fields: query['fields'] as string[] | undefined,
-    where: {},
-    filter: [],
-    deleted: query['deleted'] as ListQuery['deleted'],
-  };
+  const where: Record<string, unknown> = {};
+  const filter: Condition<Record<string, unknown>>[] = [];
   for (const [name, value] of Object.entries(query)) {
     const [, field, operator = 'eq'] = /^filter\[(\w+)\](?:\[(\w+)\])?$/.exec(name) ?? [];
     if (field === undefined || value === undefined) continue;
-    if (operator === 'eq' && !(field in wanted.where)) wanted.where[field] = value;
+    if (operator === 'eq' && !(field in where)) where[field] = value;
     else {
-      wanted.filter.push({
+      filter.push({
         field,
         operator: operator as Operator, // the schema knows no others
         value: value as Condition<unknown>['value'],
       });
     }
   }
-  return wanted;
+  return {
+    limit: query['limit'] as number,
+    cursor: query['cursor'] as string | undefined,
+    sort: query['sort'] as string,
+    count: query['count'] as ListQuery['count'],
+    include: (query['include'] as string[] | undefined) ?? [],
+    fields: query['fields'] as string[] | undefined,
+    where,
+    filter,
+    deleted: query['deleted'] as ListQuery['deleted'],
+  };
 }
 
 function makeSchema(rules: ListRules) {

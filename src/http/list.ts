@@ -3,8 +3,7 @@ import type { Request, Response } from 'express';
 import type { Page, PageRequest, RowPosition, Selection } from '../db/index.ts';
 import { answerJson } from './answer.ts';
 import { createCursors, type Cursor, type CursorBinding } from './cursor.ts';
-import { type ListQuery, type ListRules, querySchema, wantedOf } from './list-query.ts';
-import { parseQuery } from './validate.ts';
+import { type ListQuery, listQueryOf, type ListRules } from './list-query.ts';
 
 export type { ListRules } from './list-query.ts';
 
@@ -48,7 +47,7 @@ export function createLists(key: KeyObject): Lists {
       source: ListSource<Row>,
       mayShowDeleted = () => {},
     ): Promise<void> {
-      const query = wantedOf(parseQuery(querySchema(rules), req));
+      const query = listQueryOf(rules, req);
       if (query.deleted !== undefined) mayShowDeleted();
       const binding = bindingOf(req, query);
       const cursor = query.cursor === undefined ? undefined : cursors.decode(binding, query.cursor);

@@ -175,7 +175,10 @@ describe.each(ways)('%s', (_way, unit) => {
       const told = ({ row }: AnyRow) => row['resource_id'] ?? (row['after'] as { ids: string[] }).ids;
       expect(events.flatMap(told).map(String).toSorted()).toEqual(made.map(({ row }) => row.id).toSorted());
       expect(made.map(({ row }) => row.tenant_id)).toEqual(Object.keys(elsewhere).map(() => tenant().id));
-      expectSameRows((await allRows(database)).filter(({ row }) => ids.has(row.id)), before);
+      expectSameRows(
+        (await allRows(database)).filter(({ row }) => ids.has(row.id)),
+        before,
+      );
     });
 
     it('lists and counts without a filter hold the rows of the tenant, all of them and no others', async () => {

@@ -140,6 +140,7 @@ it.each([
   expect((await login()).status).toBe(401);
   await move(slug, 'restore');
   await all(200);
+  await database.caughtUp(); // the other process wrote it, and nobody has told this one
   const { data } = (await clients[1]?.get<{ data: object[] }>('/v1/products'))?.body ?? {};
   expect(data).toHaveLength(1);
   await move(slug, 'delete');

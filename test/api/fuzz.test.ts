@@ -31,18 +31,17 @@ beforeAll(async () => {
 const without = (headers: Record<string, string>, name: string) =>
   Object.fromEntries(Object.entries(headers).filter(([each]) => each !== name));
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const fuzzOver = (send: Send, more: { requests: number; seed: number; only?: RegExp }): Promise<Outcome> =>
-  fuzz({ service, document, world, send, ...more });
 
 async function fuzzApp(
   app: express.Express,
   more: { requests: number; seed: number; only?: RegExp },
   wrap = (send: Send) => send,
+  inhabitants = world,
 ) {
   return onPort(app, async (baseUrl) => {
     const { send, close } = sender(baseUrl);
     try {
-      return await fuzzOver(wrap(send), more);
+      return await fuzz({ service, document, world: inhabitants, send: wrap(send), ...more });
     } finally {
       close();
     }
@@ -61,13 +60,23 @@ describe('whatever is sent to the tenant API', () => {
     expect(outcome.violations).toEqual([]);
   });
 
-  (whole ? it : it.skip)('gets through to every operation', () => {
-    const never = [...outcome.statuses].filter(
-      ([, counts]) => ![...counts.keys()].some((status) => status < 400),
-    );
-    expect(never.map(([id]) => id)).toEqual([]);
+  (whole ? it : it.skip)('gets through to every operation', async () => {
+    const missed = refusedAlone(outcome);
+    if (missed.length === 0) return;
+    // What it did may have deleted what they need: again where all of it is there.
+    const others = await settle(service, 'fresh');
+    const only = new RegExp(`^(${missed.join('|')})$`);
+    const again = { requests: 200 * missed.length, seed, only };
+    expect(refusedAlone(await fuzzApp(service.tenantry.tenantApp, again, undefined, others))).toEqual([]);
   });
 });
+
+/** Operations of which no request has been answered but with a refusal. */
+function refusedAlone({ statuses }: Outcome): string[] {
+  return [...statuses].flatMap(([id, counts]) =>
+    [...counts.keys()].some((status) => status < 400) ? [] : [id],
+  );
+}
 
 describe('the fuzzer sees', () => {
   const few = { requests: 60, seed: 1, only: /^getProduct$/ };

@@ -26,10 +26,11 @@ const isolations = ['shared', 'shared', 'schema'] as const;
 const resources = ['users', 'products', 'orders', 'api-keys'] as const;
 const unknown = '01900000-0000-7000-8000-000000000000';
 
-export async function settle(service: TestTenantry): Promise<Inhabitant[]> {
+/** @param name what their slugs begin with */
+export async function settle(service: TestTenantry, name = 'fuzz'): Promise<Inhabitant[]> {
   const world: Inhabitant[] = [];
   for (const [index, isolation] of isolations.entries()) {
-    const tenant = await service.onboard(`fuzz-${index}`, isolation);
+    const tenant = await service.onboard(`${name}-${index}`, isolation);
     world.push(await furnish(service, tenant, `MARKER${index}OF${index}`));
   }
   return world;

@@ -1,4 +1,4 @@
-/** Kinds of tests are folders. Those that look at what happens within moments run one after another. */
+/** Kinds of tests are folders. Those that look at what happens within moments come last, two at a time. */
 const common = {
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
@@ -29,8 +29,8 @@ export default {
     },
     {
       ...common,
-      displayName: 'serial',
-      runner: '<rootDir>/test/support/serial-runner.mjs',
+      displayName: 'calm',
+      runner: '<rootDir>/test/support/calm-runner.mjs',
       testMatch: ['<rootDir>/test/{replication,faults,history}/**/*.test.ts'],
     },
   ],

@@ -90,14 +90,14 @@ export interface Car {
   callback: (error: Error | null, result?: StepResult[]) => void;
 }
 
-/** The connection has prepared all of these statements, and they have taken little time so far. */
-export function isQuick(client: ClientBase, steps: readonly Step[]): boolean {
+/** The connection has prepared all of these statements, and they have usually taken no longer than this so far. */
+export function isQuick(client: ClientBase, steps: readonly Step[], withinMs: number): boolean {
   const { connection } = client as unknown as { connection: Connection };
   const known = knownOn(connection);
   if (known === undefined) return false;
   for (const { text } of steps) {
     const statement = known.get(text);
-    if (statement?.columns === undefined || !statement.parsed || statement.usualMs > quickMs) return false;
+    if (statement?.columns === undefined || !statement.parsed || statement.usualMs > withinMs) return false;
   }
   return true;
 }
@@ -112,7 +112,8 @@ export function noteDuration(client: ClientBase, steps: readonly Step[], ms: num
   }
 }
 
-const quickMs = 5;
+/** Of statements that read. */
+export const quickMs = 5;
 
 interface Connection {
   stream: { write(data: Buffer): boolean };

@@ -1,12 +1,15 @@
-import { type Car, isQuick, noteDuration, runTrain, type Step, type StepResult } from './batch.ts';
+import { type Car, isQuick, noteDuration, quickMs, runTrain, type Step, type StepResult } from './batch.ts';
 import { endedError, graceMs } from './cancel.ts';
 import { Displaced, isCancelled } from './pg-errors.ts';
 import type { Lease } from './pool.ts';
+import type { RoundTrip } from './round-trip.ts';
+import { togetherSteps } from './scope.ts';
 
 /**
  * Transactions of one round trip, on connections that they share: nobody needs one for longer than that. Quick reads that
  * arrive in the same turn of the event loop travel together, in one write, for most of what a read costs is waking
- * PostgreSQL up and being woken by it.
+ * PostgreSQL up and being woken by it. Writes that do so are one transaction, for most of what a small write costs is its
+ * commit; when it fails, each of them is made again alone.
  */
 export interface RoundTrips {
   /**
@@ -23,42 +26,6 @@ export interface RoundTrips {
   /** Connections are given back: at once, or when they have answered. */
   end(): void;
 }
-
-/** One object per trip, of one shape: thousands are made in a second. */
-export class RoundTrip {
-  /** One implicit transaction. */
-  readonly steps: readonly Step[];
-  /**
-   * Sent in the same write, and carried out when the transaction has been committed: it writes, and travels alone. When
-   * they fail there are no answers to them.
-   */
-  readonly afterwards: readonly Step[] | undefined;
-  /** Who may stop waiting; looked up only when it takes long. */
-  readonly signal: () => AbortSignal | undefined;
-  /** Told when it is sent. */
-  readonly sending: () => void;
-  /** Looks through an answer before the connection is used for anybody else. */
-  readonly check: (lease: Lease, results: readonly StepResult[]) => void;
-  readonly askedMs = performance.now();
-  resolve: (results: StepResult[]) => void = ignore;
-  reject: (error: unknown) => void = ignore;
-
-  constructor(
-    steps: readonly Step[],
-    afterwards: readonly Step[] | undefined,
-    signal: () => AbortSignal | undefined,
-    sending: () => void,
-    check: (lease: Lease, results: readonly StepResult[]) => void,
-  ) {
-    this.steps = steps;
-    this.afterwards = afterwards;
-    this.signal = signal;
-    this.sending = sending;
-    this.check = check;
-  }
-}
-
-const ignore = () => undefined;
 
 export interface RoundTripsOptions {
   /** Connections at most. */
@@ -82,6 +49,12 @@ interface Carrier {
 
 /** Trips that travel together at most: the last of them waits for all. */
 export const trainLength = 4;
+/** Writes at most that are one transaction. Measured with 1, 4, 6 and 8: bench/README.md. */
+const groupSize = 8;
+/** Those that usually take longer are none with others. Their commit has to wait for the disk. */
+const quickWriteMs = 50;
+/** None are for so long after one has failed: whoever fails often costs the others little. */
+const apartMs = 100;
 /** After this a connection goes back to the pool, which may think that it is old enough, milliseconds. */
 const keepMs = 5000;
 const roundMs = 100;
@@ -93,6 +66,7 @@ export function createRoundTrips(options: RoundTripsOptions): RoundTrips {
   const answered: { trip: RoundTrip; failure: Error | null; results: StepResult[] }[] = [];
   const idle: Carrier[] = [];
   let lending = 0;
+  let apartUntilMs = 0;
   let dispatching = false;
   let ended = false;
   let rounds: NodeJS.Timeout | undefined;
@@ -158,10 +132,13 @@ export function createRoundTrips(options: RoundTripsOptions): RoundTrips {
   }
 
   function trainFor({ lease: { client } }: Carrier): RoundTrip[] {
+    const kind = waiting[0]?.afterwards;
+    const apart = kind !== undefined && performance.now() < apartUntilMs;
+    const [max, withinMs] = kind === undefined ? [trainLength, quickMs] : [groupSize, quickWriteMs];
     const mayShare = (trip: RoundTrip | undefined) =>
-      trip !== undefined && trip.afterwards === undefined && isQuick(client, trip.steps);
+      trip !== undefined && trip.afterwards === kind && !trip.alone && isQuick(client, trip.steps, withinMs);
     let length = 1;
-    if (mayShare(waiting[0])) while (length < trainLength && mayShare(waiting[length])) length += 1;
+    if (!apart && mayShare(waiting[0])) while (length < max && mayShare(waiting[length])) length += 1;
     return waiting.splice(0, length);
   }
 
@@ -170,42 +147,84 @@ export function createRoundTrips(options: RoundTripsOptions): RoundTrips {
     const clock = { startedMs: performance.now() };
     for (const trip of train) trip.sending();
     begin(carrier);
+    const afterwards = train[0]?.afterwards;
     runTrain(
       carrier.lease.client,
-      train.flatMap((trip) => carsOf(carrier, trip, clock)),
+      afterwards === undefined
+        ? train.map((trip) => carOf(carrier, trip, clock))
+        : carsOfWrites(carrier, [...train], afterwards, clock),
     );
   }
 
-  function carsOf(carrier: Carrier, trip: RoundTrip, clock: { startedMs: number }): Car[] {
-    const { lease } = carrier;
-    const { steps, afterwards } = trip;
-    if (afterwards === undefined) {
-      const callback = (error: Error | null, results: StepResult[] = []) => {
+  function carOf(carrier: Carrier, trip: RoundTrip, clock: { startedMs: number }): Car {
+    const { steps } = trip;
+    return {
+      steps,
+      callback(error, results = []) {
         const nowMs = performance.now();
-        if (error === null) noteDuration(lease.client, steps, nowMs - clock.startedMs);
+        if (error === null) noteDuration(carrier.lease.client, steps, nowMs - clock.startedMs);
         clock.startedMs = nowMs;
         settle(carrier, trip, error, results);
-      };
-      return [{ steps, callback }];
-    }
+      },
+    };
+  }
+
+  /** One transaction, and what is asked after it. */
+  function carsOfWrites(
+    carrier: Carrier,
+    trips: readonly RoundTrip[],
+    afterwards: readonly Step[],
+    { startedMs }: { startedMs: number },
+  ): Car[] {
+    const { lease } = carrier;
+    const together = trips.length > 1;
+    const steps = [...(together ? togetherSteps : []), ...trips.flatMap((trip) => trip.steps)];
     let failure: Error | null = null;
     let kept: StepResult[] = [];
     return [
       {
         steps,
         callback(error, results = []) {
+          if (error === null) noteDuration(lease.client, steps, performance.now() - startedMs);
           failure = error;
-          kept = results;
+          kept = together ? results.slice(togetherSteps.length) : results;
         },
       },
       {
         steps: afterwards,
         callback(error, results = []) {
           if (error !== null && failure === null) lease.taintBy(error);
-          settle(carrier, trip, failure, [...kept, ...results]);
+          // An answer to what came after it proves that the transaction has been rolled back.
+          if (together && failure !== null && error === null) makeAnew(carrier, trips, failure);
+          else settleAll(carrier, trips, together && failure !== null ? error : failure, kept, results);
         },
       },
     ];
+  }
+
+  function settleAll(
+    carrier: Carrier,
+    trips: readonly RoundTrip[],
+    failure: Error | null,
+    kept: StepResult[],
+    after: readonly StepResult[],
+  ): void {
+    // What the connection had been left with is in the first answer; the others find the context of the one before.
+    if (failure === null) trips[0]?.check(carrier.lease, kept);
+    for (const trip of trips) {
+      settle(carrier, trip, failure, [...kept.splice(0, trip.steps.length), ...after], 'checked');
+    }
+  }
+
+  /** Whose fault it was is not asked: it may have been what one did to another. */
+  function makeAnew(carrier: Carrier, trips: readonly RoundTrip[], failure: Error): void {
+    if (carrier.lease.watch.end() !== undefined) carrier.lease.taint('its statement has been cancelled');
+    carrier.lease.taintBy(failure);
+    apartUntilMs = performance.now() + apartMs;
+    for (const trip of trips) trip.alone = true;
+    waiting.unshift(...trips);
+    carrier.train = [];
+    free(carrier);
   }
 
   /** PostgreSQL is at the first of those that are left. */
@@ -213,11 +232,17 @@ export function createRoundTrips(options: RoundTripsOptions): RoundTrips {
     if (first !== undefined) lease.watch.begin(first.signal);
   }
 
-  function settle(carrier: Carrier, trip: RoundTrip, error: Error | null, results: StepResult[]): void {
+  function settle(
+    carrier: Carrier,
+    trip: RoundTrip,
+    error: Error | null,
+    results: StepResult[],
+    checked?: 'checked',
+  ): void {
     const { lease, train } = carrier;
     if (lease.watch.end() !== undefined) lease.taint('its statement has been cancelled');
-    if (error === null) trip.check(lease, results);
-    else lease.taintBy(error);
+    if (error !== null) lease.taintBy(error);
+    else if (checked === undefined) trip.check(lease, results);
     train.splice(train.indexOf(trip), 1);
     begin(carrier);
     if (train.length === 0) free(carrier);
@@ -277,9 +302,7 @@ export function createRoundTrips(options: RoundTripsOptions): RoundTrips {
         trip.resolve = resolve;
         trip.reject = reject;
         waiting.push(trip);
-        const carrier = trip.afterwards === undefined ? undefined : idle.pop();
-        if (carrier === undefined) dispatchSoon();
-        else send(carrier, trainFor(carrier)); // a write travels alone
+        dispatchSoon();
       });
     },
     spare() {

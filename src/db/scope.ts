@@ -214,6 +214,15 @@ export const afterCommitStep: Step = constant(
     ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int as timeline`,
 );
 
+/**
+ * Before the units of work of several, which are one transaction. None waits for long for what others have locked, and what
+ * would be checked at the end, in the context of the last, is checked in its own.
+ */
+export const togetherSteps: readonly Step[] = [
+  constant('brief locks', `select set_config('lock_timeout', '20', true)`),
+  constant('constraints at once', 'set constraints all immediate'),
+];
+
 /** Until the transaction ends, values become text in the one way that every server reads back alike. */
 export const plainTextStep: Step = {
   text: `select set_config('datestyle', 'ISO', true), set_config('intervalstyle', 'postgres', true),

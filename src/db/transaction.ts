@@ -4,7 +4,8 @@ import type { Spent } from './observer.ts';
 import { isCancelled, translateError } from './pg-errors.ts';
 import type { Lease } from './pool.ts';
 import { type Position, parseLsn } from './position.ts';
-import { RoundTrip, type RoundTrips } from './round-trips.ts';
+import { RoundTrip } from './round-trip.ts';
+import type { RoundTrips } from './round-trips.ts';
 import type { Role } from './router.ts';
 import {
   afterCommitStep,
@@ -52,6 +53,7 @@ const rollback = constant('rollback', 'rollback');
 const mark = constant('mark', 'savepoint part');
 const unmark = constant('unmark', 'release part');
 const backToMark = constant('back to mark', 'rollback to part');
+const afterCommit: readonly Step[] = [afterCommitStep];
 
 /**
  * A unit that only reads: every statement is a transaction of its own, read only, in one round trip with its context.
@@ -238,7 +240,7 @@ class SharedWriteOne extends SharedUnit {
     this.#sent = true;
     const { options } = this;
     const steps = [contextStep(options, 'write'), step];
-    const [, result, after] = await this.send(steps, [afterCommitStep], noSignal, step.name);
+    const [, result, after] = await this.send(steps, afterCommit, noSignal, step.name);
     this.#kept = true;
     tellCommitted(options, after);
     return rowsOf(result);

@@ -4,6 +4,7 @@ import { createPool, type NodePool } from '../../src/db/pool.ts';
 import { schemaName, tenantId, type WriteSession } from '../../src/db/index.ts';
 import type { RoundTrips } from '../../src/db/round-trips.ts';
 import { readUnit, sharedUnit, type UnitOptions, writeOneUnit, writeUnit } from '../../src/db/transaction.ts';
+import { withConnection } from '../support/connection.ts';
 import { useDatabase } from '../support/database.ts';
 import { until } from '../support/until.ts';
 
@@ -236,6 +237,147 @@ describe('a write of one statement', () => {
     // PostgreSQL may act on the signal before or after the commit; what is told must be true.
     if (outcome === 'kept') expect([kept, told]).toEqual([1, [undefined]]);
     else expect(told).toEqual([]);
+  });
+});
+
+describe('writes at once on one connection', () => {
+  beforeAll(() =>
+    database.superuser(`
+      create table shared.notes (
+        n int primary key,
+        tenant text default current_setting('app.tenant_id', true),
+        xid xid8 default pg_current_xact_id());
+      grant select, insert on shared.notes to tenantry_app`),
+  );
+  beforeEach(() => database.superuser('truncate shared.notes'));
+
+  const note = (n: number, more: Partial<UnitOptions> = {}) =>
+    sharedUnit(writeOneUnit, trips(), optionsOf(n, more), (session) =>
+      session.query<{ n: number }>('insert into notes (n) values ($1) returning n', [n]),
+    );
+  /** The statement is known on the connection, as it must be to travel with others. */
+  const learnToNote = () => note(0);
+  const notes = async () => {
+    const rows = await database.superuser<{ n: number; tenant: string; xid: string }>(
+      'select n, tenant, xid::text from shared.notes where n > 0 order by n',
+    );
+    return { numbers: rows.map(({ n }) => n), rows, commits: new Set(rows.map(({ xid }) => xid)).size };
+  };
+
+  it('share commits; each is of its own tenant, gets its own answer and is told a position behind its commit', async () => {
+    await learnToNote();
+    const told: (bigint | undefined)[] = [];
+    const answers = await Promise.all(
+      many.map((n) => note(n, { committed: (at) => void told.push(at?.lsn) })),
+    );
+    expect(answers.map(([row]) => row?.n)).toEqual(many);
+    const { numbers, rows, commits } = await notes();
+    expect(numbers).toEqual(many);
+    expect(rows.map(({ tenant }) => tenant)).toEqual(many.map((n) => optionsOf(n).tenant?.id));
+    expect(commits).toBeLessThan(many.length / 2);
+    expect(told.filter((lsn) => lsn !== undefined && lsn > 0n)).toHaveLength(many.length);
+    expect(pool.figures()).toMatchObject({ inUse: 0, waiting: 0, tainted: 0 });
+  });
+
+  it('fail alone, and the others are kept once', async () => {
+    await learnToNote();
+    await database.superuser('insert into shared.notes (n) select unnest(array[3, 17, 18])');
+    const committed = () => {
+      throw new Error('it was not');
+    };
+    const outcomes = await Promise.allSettled(
+      many.map((n) => note(n, [3, 17, 18].includes(n) ? { committed } : {})),
+    );
+    const failed = many.filter((n) => outcomes[n - 1]?.status === 'rejected');
+    expect(failed).toEqual([3, 17, 18]);
+    for (const n of failed) expect(outcomes[n - 1]).toMatchObject({ reason: { code: 'conflict' } });
+    expect((await notes()).numbers).toEqual(many);
+    expect(pool.figures().tainted).toBe(0);
+  });
+
+  it('meet what is deferred each as its own tenant', async () => {
+    await database.superuser(`
+      create table shared.late_notes (n int, tenant text, share xid8);
+      create function shared.note_late() returns trigger language plpgsql security definer as $$
+        begin insert into shared.late_notes
+          values (new.n, current_setting('app.tenant_id', true), pg_current_xact_id()); return null; end $$;
+      create constraint trigger note_late after insert on shared.notes
+        deferrable initially deferred for each row execute function shared.note_late()`);
+    await learnToNote();
+    await Promise.all(many.map((n) => note(n)));
+    const late = await database.superuser<{ n: number; tenant: string }>(
+      'select n, tenant from shared.late_notes where n > 0 order by n',
+    );
+    expect(late).toEqual(many.map((n) => ({ n, tenant: optionsOf(n).tenant?.id })));
+    expect((await notes()).commits).toBeLessThan(many.length / 2);
+    await database.superuser('drop function shared.note_late cascade; drop table shared.late_notes');
+  });
+
+  it('meet what is deferred each as its own tenant', async () => {
+    await database.superuser(`
+      create table shared.late_notes (n int, tenant text);
+      create function shared.note_late() returns trigger language plpgsql security definer as $$
+        begin insert into shared.late_notes
+          values (new.n, current_setting('app.tenant_id', true)); return null; end $$;
+      create constraint trigger note_late after insert on shared.notes
+        deferrable initially deferred for each row execute function shared.note_late()`);
+    await learnToNote();
+    await Promise.all(many.map((n) => note(n)));
+    const late = await database.superuser<{ n: number; tenant: string }>(
+      'select n, tenant from shared.late_notes where n > 0 order by n',
+    );
+    expect(late).toEqual(many.map((n) => ({ n, tenant: optionsOf(n).tenant?.id })));
+    expect((await notes()).commits).toBeLessThan(many.length / 2);
+    await database.superuser('drop function shared.note_late cascade; drop table shared.late_notes');
+  });
+
+  it('fail alone with a value that cannot be sent', async () => {
+    await learnToNote();
+    const loop: unknown[] = [];
+    loop.push({ loop });
+    const unsendable = () =>
+      writeOne((session) => session.query('insert into notes (n) values ($1) returning n', [loop[0]]));
+    const outcomes = await Promise.allSettled([note(1), unsendable(), note(2)]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect((await notes()).numbers).toEqual([1, 2]);
+  });
+
+  it('do not wait for what one of them waits for', async () => {
+    await pool.end();
+    pool = poolOf(2);
+    await pool.ask('select 1');
+    await Promise.all([note(41), note(42)]);
+    await withConnection(database.superuserUrl(), async (client) => {
+      await client.query('begin; insert into shared.notes (n) values (1)');
+      let waiting = true;
+      const blocked = note(1).finally(() => {
+        waiting = false;
+      });
+      await Promise.all(many.filter((n) => n > 1).map((n) => note(n)));
+      expect(waiting).toBe(true);
+      await client.query('rollback');
+      await blocked;
+    });
+    expect((await notes()).numbers).toEqual([...many, 41, 42]);
+  });
+
+  it('that lose their connection are all told so', async () => {
+    await database.superuser(`
+      create function shared.nap() returns trigger language plpgsql as $$
+        begin if new.n = 2 then perform pg_sleep(30); end if; return new; end $$;
+      create trigger nap before insert on shared.notes for each row execute function shared.nap()`);
+    await learnToNote();
+    const lost = Promise.allSettled([note(1), note(2), note(3)]);
+    await until(async () => {
+      const ended = await database.superuser(
+        `select pg_terminate_backend(pid) from pg_stat_activity
+         where usename = 'tenantry_app' and wait_event = 'PgSleep'`,
+      );
+      return ended.length > 0;
+    }, 'the backend to be terminated');
+    for (const outcome of await lost) expect(outcome).toMatchObject({ reason: { code: 'unavailable' } });
+    expect((await notes()).numbers).toEqual([]);
+    await database.superuser('drop function shared.nap cascade');
   });
 });
 

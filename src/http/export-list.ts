@@ -16,7 +16,8 @@ const takingMs = 60_000;
 
 /** Asked for by `format=ndjson` or by `Accept`. */
 export function wantsExport(req: Request): boolean {
-  if ('format' in req.query) return true;
+  // Most queries say neither, and Express parses them each time that it is asked for one.
+  if (/format|%/.test(req.originalUrl) && 'format' in req.query) return true;
   const accept = req.headers.accept;
   return accept?.includes(ndjsonType) === true && req.accepts(['json', ndjsonType]) === ndjsonType;
 }

@@ -104,12 +104,23 @@ function placeOf(cursor: Cursor | undefined): Pick<PageRequest<unknown>, 'after'
   return { [way]: { value, id } };
 }
 
+/** Nothing in such an address has to be written in another way. */
+const plain = /^[\w/?&=.-]*$/;
+
 /** The request again, at another place. */
 function linkTo(req: Request, rel: 'next' | 'prev', cursor: string | null | undefined): string[] {
   if (cursor === null || cursor === undefined) return [];
-  const url = new URL(req.originalUrl, 'http://any');
+  return [`<${withCursor(req.originalUrl, cursor)}>; rel="${rel}"`];
+}
+
+/** URL takes as long as all else that a link needs, so it is asked only where there is something for it to do. */
+function withCursor(address: string, cursor: string): string {
+  if (plain.test(address) && !address.includes('cursor=')) {
+    return `${address}${address.includes('?') ? '&' : '?'}cursor=${cursor}`;
+  }
+  const url = new URL(address, 'http://any');
   url.searchParams.set('cursor', cursor);
-  return [`<${url.pathname}${url.search}>; rel="${rel}"`];
+  return url.pathname + url.search;
 }
 
 function bindingOf(req: Request, { sort, where, filter, deleted }: ListQuery): CursorBinding {

@@ -4,6 +4,7 @@ import { AppError } from '../errors.ts';
 import { withDevelopment } from './environment.ts';
 import { build } from '../version.ts';
 import { Exit, exitCodes, type Io } from './io.ts';
+import { stepBack } from './step-back.ts';
 
 const note = (line: string) => void process.stderr.write(`${line}\n`);
 let completed: Io['env'] | undefined;
@@ -33,7 +34,10 @@ const plain: Io = {
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./serve.ts')).serveCommand(io),
   dev: async () => (await import('./dev.ts')).devCommand(plain),
-  migrate: async () => (await import('./migrate.ts')).migrateCommand(io),
+  async migrate() {
+    stepBack(process.env);
+    return (await import('./migrate.ts')).migrateCommand(io);
+  },
   tenant: async () => (await import('./tenant.ts')).tenantCommand(io),
   key: async () => (await import('./key.ts')).keyCommand(io),
   seed: async () => (await import('./seed.ts')).seedCommand(io),

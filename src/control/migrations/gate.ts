@@ -41,7 +41,7 @@ const lookMs = 1000;
 /** What is unwell for longer ends the run. */
 const patienceMs = 30_000;
 /** Of what a try took, while clients are answered. */
-const restTimes = 2;
+const restTimes = 4;
 /** What took long was waiting, not work. */
 const maxRestMs = 1000;
 

@@ -297,24 +297,6 @@ describe('writes at once on one connection', () => {
 
   it('meet what is deferred each as its own tenant', async () => {
     await database.superuser(`
-      create table shared.late_notes (n int, tenant text, share xid8);
-      create function shared.note_late() returns trigger language plpgsql security definer as $$
-        begin insert into shared.late_notes
-          values (new.n, current_setting('app.tenant_id', true), pg_current_xact_id()); return null; end $$;
-      create constraint trigger note_late after insert on shared.notes
-        deferrable initially deferred for each row execute function shared.note_late()`);
-    await learnToNote();
-    await Promise.all(many.map((n) => note(n)));
-    const late = await database.superuser<{ n: number; tenant: string }>(
-      'select n, tenant from shared.late_notes where n > 0 order by n',
-    );
-    expect(late).toEqual(many.map((n) => ({ n, tenant: optionsOf(n).tenant?.id })));
-    expect((await notes()).commits).toBeLessThan(many.length / 2);
-    await database.superuser('drop function shared.note_late cascade; drop table shared.late_notes');
-  });
-
-  it('meet what is deferred each as its own tenant', async () => {
-    await database.superuser(`
       create table shared.late_notes (n int, tenant text);
       create function shared.note_late() returns trigger language plpgsql security definer as $$
         begin insert into shared.late_notes

@@ -1,5 +1,8 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { v7 as uuidv7 } from 'uuid';
+import { systemClock } from '../../src/clock.ts';
+import { createMigrator } from '../../src/control/migrations/migrator.ts';
+import { createRetention, retentionHandler } from '../../src/control/tenants/retention/job.ts';
 import { useDatabase } from '../support/database.ts';
 import { expectProblem } from '../support/problem.ts';
 import { rowsByTable } from '../support/purging.ts';
@@ -138,6 +141,57 @@ describe.each(['shared', 'schema'] as const)('one deletion, isolation %s', (isol
       await service.operator().patch(`/admin/v1/tenants/${tenant.id}`).send({ legalHold: null }).expect(200);
       await tenant.client.post(`/v1/products/${gone?.id}/restore`).expect(200);
     });
+
+    it('not for a tenant that comes under a legal hold between one batch and the next', async () => {
+      await deletedTogether('N-1', 'N-2');
+      await expire(400, 'products');
+      const { control } = service.tenantry;
+      if (control === undefined) throw new Error('There is no control plane');
+      const migrator = createMigrator({
+        adminUrl: String(database.env()['DATABASE_ADMIN_URL']),
+        clock: systemClock,
+      });
+      const holding = (reason: string | null) =>
+        service
+          .operator()
+          .patch(`/admin/v1/tenants/${tenant.id}`)
+          .send({ legalHold: reason === null ? null : { reason } })
+          .expect(200);
+      const pace = { rest: async () => void (await holding('A court asks for it.')) };
+      const parts = { database: control.database, migrator, clock: systemClock, pace, batchRows: 1 };
+      const left = async () => {
+        const [row] = await database.superuser<{ n: number }>(
+          `select count(*)::int as n from ${schema}.products where tenant_id = $1`,
+          [tenant.id],
+        );
+        return row?.n ?? 0;
+      };
+      const before = await left();
+      await retentionHandler(parts)({
+        ...{ id: uuidv7(), tenant: undefined, input: { days: 90 }, state: {} },
+        signal: new AbortController().signal,
+        save: async () => undefined,
+      });
+      expect(before - (await left())).toBe(1);
+      await database.superuser(`delete from ${schema}.products where deletion_id is not null`);
+      await holding(null);
+      await migrator.stop();
+    });
+
+    it('not for a tenant whose move is not confirmed: its rows are what it would go back to', async () => {
+      const [gone] = await deletedTogether('M-1');
+      await expire(400, 'products');
+      const moved = (from: string | null) =>
+        database.superuser(
+          `update control.tenants set moved_from = $2::text, moved_at = case when $2::text is null then null else now() end
+           where id = $1`,
+          [tenant.id, from],
+        );
+      await moved('tenant_before');
+      expect(await sweep()).toEqual({});
+      await moved(null);
+      await tenant.client.post(`/v1/products/${gone?.id}/restore`).expect(200);
+    });
   });
 });
 
@@ -149,8 +203,6 @@ describe('the job of the day', () => {
 
   it('is asked for once, by whichever process comes first', async () => {
     await database.superuser(`delete from control.jobs where kind = 'retention'`);
-    const { createRetention } = await import('../../src/control/tenants/retention/job.ts');
-    const { systemClock } = await import('../../src/clock.ts');
     const { control } = service.tenantry;
     if (control === undefined) throw new Error('There is no control plane');
     const parts = { database: control.database, jobs: control.jobs, clock: systemClock };

@@ -170,6 +170,16 @@ describe('deleted rows', () => {
     await tenant.client.get(`/v1/products/${all[1]?.id}?deleted=only`).expect(404);
   });
 
+  it('have pages of their own', async () => {
+    const first = await tenant.client.get('/v1/products?deleted=include&limit=1').expect(200);
+    const { page } = first.body as Page;
+    await tenant.client.get(`/v1/products?deleted=include&limit=1&cursor=${page.next}`).expect(200);
+    for (const other of ['', 'deleted=only&', 'deleted=exclude&']) {
+      const carried = await tenant.client.get(`/v1/products?${other}limit=1&cursor=${page.next}`);
+      expectProblem(carried, 400, 'invalid_input', ['cursor']);
+    }
+  });
+
   it('are not shown to members', async () => {
     const member = await hire(service, tenant, 'member');
     for (const path of ['/v1/products?deleted=only', `/v1/products/${all[1]?.id}?deleted=include`]) {

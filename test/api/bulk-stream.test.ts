@@ -191,7 +191,7 @@ describe('a stream of rows, all or nothing', () => {
     );
   });
 
-  it('is one at a time for a tenant, and a quarter of the connections for all', async () => {
+  it('is one at a time for a tenant, and keeps nobody from writing besides', async () => {
     const upload = start();
     await upload.send(lines('one', 10_001));
     await until(async () => (await open()) === 1, 'the first rows to be written');

@@ -77,6 +77,7 @@ export function listQueryOf(rules: ListRules, req: Request): Readonly<ListQuery>
   const query = wantedOf(parseQuery(schema, req));
   if (text.length <= maxLength && query.cursor === undefined) {
     if (understood.size === maxKept) understood.clear();
+    for (const part of [query, ...Object.values(query)]) Object.freeze(part); // it is everybody's from now on
     understood.set(text, query);
   }
   return query;

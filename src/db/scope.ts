@@ -216,11 +216,12 @@ export const afterCommitStep: Step = constant(
 
 /**
  * Before the units of work of several, which are one transaction. None waits for long for what others have locked, and what
- * would be checked at the end, in the context of the last, is checked in its own.
+ * would be checked at the end, in the context of the last, is checked in its own. (Within DO, because PostgreSQL 15 logs a
+ * warning for each SET CONSTRAINTS in an implicit transaction, though it obeys.)
  */
 export const togetherSteps: readonly Step[] = [
   constant('brief locks', `select set_config('lock_timeout', '20', true)`),
-  constant('constraints at once', 'set constraints all immediate'),
+  constant('constraints at once', 'do $$ begin set constraints all immediate; end $$'),
 ];
 
 /** Until the transaction ends, values become text in the one way that every server reads back alike. */

@@ -1,7 +1,12 @@
 import { expect, it } from '@jest/globals';
-import type { Database, ReadSession } from '../../src/db/index.ts';
+import {
+  type Database,
+  type ReadSession,
+  schemaName,
+  tenantId,
+  type TenantScope,
+} from '../../src/db/index.ts';
 import { createRowLimit } from '../../src/db/row-limit.ts';
-import { schemaName, tenantId, type TenantScope } from '../../src/db/index.ts';
 import { createTestClock } from '../support/clock.ts';
 
 const scope: TenantScope = {
